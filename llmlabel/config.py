@@ -1,0 +1,180 @@
+"""Every setting, in pydantic models that the command line, a YAML file and Prefect's form share.
+
+Order of precedence: YAML file < environment (`LLMLABEL_SEED=1`) < command line and `--set a.b=c`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from llmlabel.errors import ConfigError
+from llmlabel.records import plain_errors
+
+NOT_DEFINING = {
+    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "cache", "api_key_env", "prices", "timeout", "prompts"
+}  # fmt: skip
+
+
+class Roles(BaseModel):
+    """Which model does what: model specs. A role left empty uses `default`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: str | None = Field(None, description="Model spec; when empty: a hosted model if a key or URL is set, else embedded.")
+    summarise: str | None = Field(None, description="Writes the short summaries; a cheap model is enough.")
+    generate: str | None = Field(None, description="Proposes the first taxonomy.")
+    update: str | None = Field(None, description="Edits the taxonomy batch by batch; the step that needs the strong model.")
+    review: str | None = Field(None, description="Polishes the final taxonomy.")
+    choose: str | None = Field(None, description="Chooses among candidate taxonomies.")
+    name: str | None = Field(None, description="Names clusters of texts.")
+    label: str | None = Field(None, description="Labels texts.")
+    judge: str | None = Field(None, description="Scores labels; best a different model than `label`.")
+
+    def spec(self, role: str) -> str | None:
+        return getattr(self, role, None) or self.default
+
+
+class CommonConfig(BaseModel):
+    """What every flow takes."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    data: str = Field(description="A parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the packages installed here).")
+    text_column: str = Field("text", description="Column with the texts.")
+    id_column: str | None = Field(None, description="Column with unique row ids; default: a unique column `id`, else a hash.")
+    gold_column: str | None = Field(None, description="Column with true labels; used for scores only, never shown to a model.")
+    out: Path = Field(description="The run folder. The same command on the same folder resumes.")
+    from_run: Path | None = Field(None, description="An earlier run to start from; only what changed is asked again.")
+    llm: Roles = Field(default_factory=Roles, description="Model specs by role, or one spec for all.")
+    embedder: str = Field("auto", description="auto, minilm, tfidf, st:DIR_OR_ID, openai:MODEL or MODEL@URL.")
+    seed: int = Field(0, description="Seed of every random choice.")
+    budget: float | None = Field(None, ge=0, description="Most US dollars this run may cost, over all resumes.")
+    budget_calls: int | None = Field(None, ge=0, description="Most requests.")
+    budget_tokens: int | None = Field(None, ge=0, description="Most tokens, prompt and completion together.")
+    concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight.")
+    timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
+    prompts: Path | None = Field(None, description="A directory of prompt files that override the packaged ones by id.")
+    cache: Path | None = Field(None, description="Directory of the answer store; default: the user's cache directory.")
+    api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
+    prices: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="Own prices: {model: {input: USD per million tokens, output: ...}}."
+    )
+
+    @field_validator("llm", mode="before")
+    @classmethod
+    def _one_spec(cls, value: Any) -> Any:
+        return {"default": value} if isinstance(value, str) else value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        if not value.replace("_", "").isalnum() or value.startswith("sk"):
+            raise ValueError("is the NAME of an environment variable, never the key itself")
+        return value
+
+    def definition(self) -> dict[str, Any]:
+        """The settings that define a run: those that may not change on resume. URLs are left out of model specs."""
+        values = self.model_dump(mode="json", exclude=NOT_DEFINING)
+        values["llm"] = {role: _without_url(spec) for role, spec in values["llm"].items()}
+        return values
+
+
+def _without_url(spec: str | None) -> str | None:
+    return spec if spec is None or "@http" not in spec else spec[: spec.rindex("@http")]
+
+
+class TaxonomyConfig(CommonConfig):
+    """`llmlabel run taxonomy`: from raw texts to a taxonomy, labels and a classifier."""
+
+    use_case: str = Field("", description="The question the taxonomy answers, such as: why customers contact us.")
+    taxonomy: Path | None = Field(None, description="A taxonomy.yaml to label with, instead of inducing one.")
+    method: Literal["auto", "tnt", "cluster"] = Field("auto", description="tnt: TnT-LLM's chain; cluster: name clusters of vectors.")
+    max_labels: int = Field(25, ge=2, le=500, description="Most labels on one level.")
+    levels: Literal[1, 2] = Field(1, description="2: induce again inside each category.")
+    induce_on: int = Field(2000, ge=1, description="Texts the taxonomy is induced on, sampled with the seed.")
+    batch_size: int = Field(200, ge=2, description="Texts in one minibatch of the tnt chain.")
+    chains: int = Field(3, ge=1, le=20, description="Seeded tnt chains; the best on the validation split is kept.")
+    label_with_llm: int = Field(1000, ge=0, description="Texts the model labels; the classifier labels the rest.")
+    student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field("auto", description="auto: chosen by cross-validation.")
+    name_words: int = Field(5, ge=1, le=20, description="Longest label name, in words.")
+    description_words: int = Field(30, ge=3, le=100, description="Longest label description, in words.")
+    summary_words: int = Field(20, ge=3, le=100, description="Length of a summary, in words; shorter texts are not summarised.")
+    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
+    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> TaxonomyConfig:
+        if not self.use_case.strip() and self.taxonomy is None:
+            raise ValueError("needs a use case: say what the taxonomy is for, as in --use-case 'why customers contact us'")
+        return self
+
+
+C = TypeVar("C", bound=CommonConfig)
+
+
+def load_config(kind: type[C], *, file: Path | None = None, options: dict[str, Any], settings: list[str]) -> C:
+    """Put a configuration together.
+
+    Args:
+        kind: the model to build.
+        file: a YAML file, or None.
+        options: what the command line gave; None values are left out.
+        settings: `key=value` or `key.sub=value` texts; values are read as YAML.
+    Raises: ConfigError that names the setting, what is wrong, and never the value.
+    """
+    values: dict[str, Any] = _read_yaml(file) if file else {}
+    values = _merge(values, _from_environment(kind))
+    values = _merge(values, {k: v for k, v in options.items() if v is not None})
+    for setting in settings:
+        values = _merge(values, _one_setting(setting))
+    try:
+        return kind.model_validate(values)
+    except ValidationError as e:
+        raise ConfigError(f"the settings do not fit:\n{plain_errors(e)}") from e
+
+
+def _from_environment(kind: type[CommonConfig]) -> dict[str, Any]:
+    class Environment(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="LLMLABEL_", extra="ignore")
+
+    annotations = {name: str | None for name in kind.model_fields if name not in ("prices",)}
+    reader = type("Reader", (Environment,), {"__annotations__": annotations, **dict.fromkeys(annotations)})
+    found = reader().model_dump(exclude_none=True)
+    return {k: yaml.safe_load(v) if k not in ("out", "data", "use_case") else v for k, v in found.items()}
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read --config {file}: {e.strerror}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"--config {file} is not valid YAML: {e}") from e
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {file}: expected settings as `key: value` lines")
+    return values
+
+
+def _one_setting(setting: str) -> dict[str, Any]:
+    key, eq, text = setting.partition("=")
+    if not eq or not key.strip():
+        raise ConfigError(f"--set {setting!r}: write key=value, or key.sub=value")
+    value: Any = yaml.safe_load(text) if text else None
+    for part in reversed(key.strip().replace("-", "_").split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        if key == "llm" and isinstance(merged.get(key), str) and isinstance(value, dict):
+            merged[key] = {"default": merged[key]}
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

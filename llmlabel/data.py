@@ -1,0 +1,230 @@
+"""One door for data: parquet, jsonl(.gz), csv, hf:// ids and env: in; Arrow batches and examples out.
+
+Files are read and streamed through `datasets`; nothing is copied into its cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from llmlabel.errors import DataError
+from llmlabel.records import Annotation, Example
+
+BATCH_ROWS = 4096
+READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".jsonl.gz": "json", ".json": "json", ".csv.gz": "csv"}
+
+LABELS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("confidence", pa.float64()),
+        ("probs", pa.list_(pa.struct([("label", pa.string()), ("p", pa.float64())]))),
+        ("status", pa.string()),
+        ("source", pa.string()),
+        ("annotator", pa.string()),
+        ("prompt", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("suspect", pa.bool_()),
+    ]
+)
+
+
+def stream(spec: str, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+    """Yield a data set as Arrow tables of at most `batch_rows` rows, in order, with bounded memory.
+
+    Args:
+        spec: a .parquet, .jsonl(.gz), .json, .csv(.gz) file or a pattern of them, `hf://id[:split]`, or `env:`.
+    Raises: DataError when it cannot be found or read.
+    """
+    if spec == "env:":
+        yield from _chunks(environment(), batch_rows)
+        return
+    dataset = _open(spec)
+    try:
+        for table in dataset.with_format("arrow").iter(batch_size=batch_rows):
+            yield table
+    except Exception as e:  # whatever the reader of this format raises
+        raise DataError(f"cannot read {spec}: {_cause(e)}. {_advice(e)}") from e
+
+
+def _chunks(table: pa.Table, size: int) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, size):
+        yield table.slice(start, size)
+
+
+def _open(spec: str) -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import datasets
+
+    datasets.disable_progress_bars()
+    if spec.startswith("hf://"):
+        name, _, split = spec[5:].partition(":")
+        try:
+            return datasets.load_dataset(name, split=split or "train", streaming=True)
+        except Exception as e:
+            raise DataError(f"cannot open {spec}: {_cause(e)}. Check the id and the split, and that the hub answers.") from e
+    suffix = "".join(Path(spec).suffixes[-2:]) if spec.endswith(".gz") else Path(spec).suffix
+    reader = READERS.get(suffix.lower())
+    if reader is None:
+        kinds = ", ".join(sorted(READERS))
+        raise DataError(f"--data {spec!r}: unknown kind of file. Known: {kinds}, hf://id[:split], env:")
+    files = sorted(str(p) for p in Path().glob(spec)) if "*" in spec and not Path(spec).is_absolute() else [spec]
+    if missing := [f for f in files if "*" not in f and not Path(f).is_file()]:
+        raise DataError(f"--data: no such file: {missing[0]}")
+    options: dict[str, Any] = {"keep_default_na": False} if reader == "csv" else {}
+    try:
+        return datasets.load_dataset(reader, data_files=files, split="train", streaming=True, **options)
+    except Exception as e:
+        raise DataError(f"cannot open {spec}: {_cause(e)}. {_advice(e)}") from e
+
+
+def _cause(e: BaseException) -> str:
+    while e.__cause__ or e.__context__:
+        e = e.__cause__ or e.__context__  # type: ignore[assignment]
+    return f"{type(e).__name__}: {str(e)[:300]}"
+
+
+def _advice(e: BaseException) -> str:
+    text = _cause(e)
+    if "codec can't decode" in text:
+        return "The file is not UTF-8: convert it first, for example `iconv -f WINDOWS-1252 -t UTF-8 IN > OUT`."
+    if "tokenizing" in text or "Expected" in text:
+        return "A row does not have the columns of the first one; check quotes and separators near the line named."
+    return "Check that the file is complete and of the kind its name says."
+
+
+def read_examples(
+    spec: str, *, text_column: str, id_column: str | None = None, gold_column: str | None = None
+) -> list[Example]:
+    """Read all rows as examples, in input order.
+
+    Ids come from `id_column`, else a unique column `id`, else a hash of the text and its occurrence number.
+    A null text becomes "" (and later a counted status), a null gold stays None.
+    Raises: DataError for a missing column, no rows, no text at all, or ids that are not unique.
+    """
+    texts: list[str] = []
+    golds: list[str | None] = []
+    ids: list[str | None] = []
+    for table in stream(spec):
+        texts += [_as_text(v) for v in column(table, text_column, "--text-column", spec)]
+        golds += _optional(table, gold_column, "--gold-column", spec)
+        if id_column or "id" in table.column_names:
+            ids += [None if v is None else str(v) for v in column(table, id_column or "id", "--id-column", spec)]
+    if not texts:
+        raise DataError(f"{spec} has no rows")
+    if not any(text.strip() for text in texts):
+        raise DataError(f"{spec}: every text in column {text_column!r} is empty")
+    row_ids = _row_ids(texts, ids, explicit=id_column, spec=spec)
+    return [Example(i, t, g) for i, t, g in zip(row_ids, texts, golds, strict=True)]
+
+
+def column(table: pa.Table, name: str, option: str, spec: str) -> list[Any]:
+    if name not in table.column_names:
+        raise DataError(f"{option} {name!r}: {spec} has no such column. It has: {', '.join(table.column_names)}")
+    values: list[Any] = table.column(name).to_pylist()
+    return values
+
+
+def _optional(table: pa.Table, name: str | None, option: str, spec: str) -> list[str | None]:
+    if name is None:
+        return [None] * table.num_rows
+    return [None if v is None or str(v) == "" else str(v) for v in column(table, name, option, spec)]
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float | bool):
+        return str(value)
+    raise DataError(f"--text-column holds {type(value).__name__} values, not text; name a column of texts")
+
+
+def _row_ids(texts: list[str], ids: list[str | None], *, explicit: str | None, spec: str) -> list[str]:
+    unique = len(ids) == len(texts) and None not in ids and len(set(ids)) == len(ids)
+    if unique:
+        return [str(i) for i in ids]
+    if explicit:
+        twice = next((i for i, n in Counter(ids).items() if n > 1), None)
+        raise DataError(f"--id-column {explicit!r}: {spec} has the id {twice!r} more than once (or a row without one)")
+    return list(hashed_ids(texts, Counter()))
+
+
+def hashed_ids(texts: Iterable[str], seen: Counter[str]) -> Iterator[str]:
+    """Row ids made from content: 16 hex digits of the text's hash, and `-n` from its second occurrence on."""
+    for text in texts:
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        seen[digest] += 1
+        yield digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """What says that two runs saw the same data: a hash over every id, text and gold label in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for example in examples:
+        for part in (example.id, example.text, example.gold or ""):
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def labels_table(annotations: Iterable[Annotation]) -> pa.Table:
+    """Annotations as the Arrow table that labels.parquet holds."""
+    names = [name for name in LABELS_SCHEMA.names if name != "probs"]
+    rows = [
+        {name: getattr(a, name) for name in names}
+        | {"status": str(a.status), "probs": [{"label": k, "p": p} for k, p in a.probs.items()]}
+        for a in annotations
+    ]
+    return pa.Table.from_pylist(rows, schema=LABELS_SCHEMA)
+
+
+def environment() -> pa.Table:
+    """`env:`: the Python distributions installed here. Columns id, text, label, requires.
+
+    text = summary and the opening paragraph of the description; label = the second level of the first Trove topic
+    that has one, else null; requires = ids of the installed distributions it depends on (the edges of a graph).
+    """
+    found = {_canonical(d.metadata["Name"]): d for d in metadata.distributions() if d.metadata["Name"]}
+    rows = []
+    for name in sorted(found):
+        meta = found[name].metadata
+        text = ". ".join(filter(None, [(meta["Summary"] or "").strip().rstrip("."), _opening(_body(meta))]))
+        needs = {_canonical(re.split(r"[^\w.-]", r, maxsplit=1)[0]) for r in found[name].requires or []}
+        if text.strip():
+            rows.append({"id": name, "text": text, "label": _topic(meta), "requires": sorted(needs & found.keys())})
+    schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.string()), ("requires", pa.list_(pa.string()))])
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _topic(meta: Any) -> str | None:
+    topics = [c.split(" :: ") for c in meta.get_all("Classifier") or [] if c.startswith("Topic :: ")]
+    return next((parts[1] for parts in topics), None)
+
+
+def _body(meta: Any) -> str:
+    payload = meta.get_payload() if hasattr(meta, "get_payload") else ""
+    return str(payload or meta["Description"] or "")
+
+
+def _opening(readme: str) -> str:
+    """The first paragraph of a readme that is prose: no badge, heading, directive, list or code."""
+    text = re.sub(r"<[^>]+>|!\[[^\]]*\]\([^)]*\)|\.\. \|?[^\n]*", " ", readme)
+    for paragraph in re.split(r"\n\s*\n", text):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split())).replace("`", "").strip("*_ ")
+        words = plain.split()
+        if len(words) >= 8 and plain[:1].isalpha() and not re.search(r"[=\-~]{4,}|\$ |::|https?://\S+$", plain):
+            return " ".join(words[:60])
+    return ""

@@ -1,0 +1,51 @@
+"""Find out what an endpoint can do by asking it: two tiny requests, kept like any other answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel
+
+from llmlabel.errors import AnswerError, RequestRejected
+from llmlabel.llm.client import Client
+from llmlabel.llm.requests import Request
+from llmlabel.llm.structured import parse_answer, strict_schema
+
+
+class _Colour(BaseModel):
+    colour: Literal["red", "blue"]
+
+
+def with_features(client: Client) -> Client:
+    """Fill in the features the backend does not know of itself.
+
+    Raises: AuthError or BackendError when the endpoint does not answer at all.
+    """
+    known = client.backend.features
+    if known.schema is None:
+        known = replace(known, schema=_keeps_schema(client))
+    if known.logprobs is None:
+        known = replace(known, logprobs=_gives_logprobs(client))
+    client.backend.features = known
+    return client
+
+
+def _keeps_schema(client: Client) -> bool:
+    """Asked in words for what the schema forbids, a constrained endpoint still answers within the schema."""
+    request = Request(
+        [{"role": "user", "content": "Name the colour of grass as JSON."}], max_tokens=30, schema=strict_schema(_Colour)
+    )
+    try:
+        parse_answer(_Colour, client.ask(request, "probe"))
+    except (RequestRejected, AnswerError):
+        return False
+    return True
+
+
+def _gives_logprobs(client: Client) -> bool:
+    request = Request([{"role": "user", "content": "Answer with A or B."}], max_tokens=1, top_logprobs=5)
+    try:
+        return len(client.ask(request, "probe").logprobs) > 1
+    except RequestRejected:
+        return False

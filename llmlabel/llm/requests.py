@@ -1,0 +1,103 @@
+"""What goes to a model and what comes back: plain values, and the protocol every backend file answers to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chat completion.
+
+    `schema` is a JSON schema the answer must satisfy, `top_logprobs` asks for the alternatives of the first token,
+    `sample` tells repeated draws of the same request apart.
+    """
+
+    messages: Sequence[Message]
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    schema: Mapping[str, Any] | None = None
+    top_logprobs: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """How likely is each completion after the prompt? Plain text, no chat template."""
+
+    prompt: str
+    completions: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's answer. `logprobs`: alternatives of the first token with their natural log-probabilities."""
+
+    text: str = ""
+    finish: str = "stop"
+    refusal: str = ""
+    logprobs: Mapping[str, float] = field(default_factory=dict)
+    scores: Sequence[float] = ()
+    token_counts: Sequence[int] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Completion:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backend can do. None: not known, has to be probed.
+
+    `schema`: answers constrained to a JSON schema; `logprobs`: alternatives of a generated token; `score`:
+    log-probabilities of given text; `writes`: produces text worth reading.
+    """
+
+    schema: bool | None = None
+    logprobs: bool | None = None
+    score: bool = False
+    writes: bool = True
+
+
+class Backend(Protocol):
+    """One way to reach a model. `name` says where it runs, `revision` pins its weights as far as that is known."""
+
+    name: str
+    model: str
+    revision: str
+    features: Features
+    local: bool  # runs on the user's own machine, costs no money
+
+    async def complete(self, request: Request) -> Completion: ...
+
+    async def score(self, request: ScoreRequest) -> Completion: ...
+
+    async def close(self) -> None: ...
+
+
+def request_key(backend: Backend, request: Request | ScoreRequest) -> str:
+    """What makes two requests the same: model, revision and every field that can change the answer."""
+    body = {"model": backend.model, "revision": backend.revision, "kind": type(request).__name__, **asdict(request)}
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+
+
+def most_tokens(request: Request | ScoreRequest) -> int:
+    """An upper bound of the tokens a request can use: no tokenizer makes more tokens than there are UTF-8 bytes."""
+    if isinstance(request, ScoreRequest):
+        prompt = len(request.prompt.encode("utf-8", "surrogatepass"))
+        return prompt + sum(len(c.encode("utf-8", "surrogatepass")) for c in request.completions)
+    prompt = sum(len(m["content"].encode("utf-8", "surrogatepass")) + 8 for m in request.messages)
+    return prompt + len(json.dumps(request.schema or "")) + request.max_tokens

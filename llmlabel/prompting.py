@@ -1,0 +1,162 @@
+"""Prompt files: load, check, render, hash.
+
+A prompt is `<task>/<name>/<version>.md`: YAML front matter, then `# system`, `# user` and `# assistant` sections.
+Roles are split before anything is filled in, so a text that contains `# system` cannot add a turn; templates run in
+an immutable sandbox; and `{{ text | fence }}` marks a document as data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmlabel.errors import PromptError
+from llmlabel.records import plain_errors
+
+ROLE = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
+ID = re.compile(r"^(?P<name>[a-z0-9_]+/[a-z0-9_]+)@(?P<version>\d+\.\d+\.\d+)$")
+
+
+class FrontMatter(BaseModel):
+    """The head of a prompt file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    version: str
+    summary: str
+    variables: dict[str, str] = {}
+    output: dict[str, str] = {}
+    source: str
+
+
+def fence(text: object) -> str:
+    """Put a document between marks that its own text cannot contain, so that a model can tell data from instructions."""
+    body = str(text)
+    mark = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"<data {mark}>\n{body}\n</data {mark}>"
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    env = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    env.filters["fence"] = fence
+    return env
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One version of one prompt. `source` is the whole file's text."""
+
+    source: str
+    id: str
+    head: FrontMatter = field(repr=False)
+    sections: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """32 hex digits of the file's BLAKE2b hash; stored with every annotation."""
+        return hashlib.blake2b(self.source.encode(), digest_size=16).hexdigest()
+
+    def render(self, **variables: Any) -> list[dict[str, str]]:
+        """Fill the prompt: a list of `{role, content}` messages.
+
+        Raises: PromptError when a variable is missing, unknown, or the template fails.
+        """
+        if set(variables) != set(self.head.variables):
+            given, wanted = sorted(variables), sorted(self.head.variables)
+            raise PromptError(f"prompt {self.id} takes the variables {wanted}, got {given}")
+        env = _environment()
+        try:
+            return [{"role": r, "content": env.from_string(t).render(variables).strip()} for r, t in self.sections]
+        except TemplateError as e:
+            raise PromptError(f"prompt {self.id} cannot be filled: {e}") from e
+
+
+def parse(source: str, where: str) -> Prompt:
+    """Read one prompt file's text.
+
+    Raises: PromptError naming the file and what is wrong with it.
+    """
+    match = re.match(r"\A---\n(.*?)\n---\n(.*)\Z", source, re.DOTALL)
+    if match is None:
+        raise PromptError(f"{where}: a prompt starts with front matter between two lines of ---")
+    try:
+        head = FrontMatter.model_validate(yaml.safe_load(match[1]))
+    except ValidationError as e:
+        raise PromptError(f"{where}: front matter:\n{plain_errors(e)}") from e
+    except yaml.YAMLError as e:
+        raise PromptError(f"{where}: front matter is not YAML: {e}") from e
+    parts = ROLE.split(match[2])
+    if parts[0].strip() or len(parts) < 3:
+        raise PromptError(f"{where}: after the front matter comes a line `# system` or `# user`")
+    sections = tuple(zip(parts[1::2], parts[2::2], strict=True))
+    _check_variables(head, sections, where)
+    return Prompt(source, f"{head.name}@{head.version}", head, sections)
+
+
+def _check_variables(head: FrontMatter, sections: tuple[tuple[str, str], ...], where: str) -> None:
+    env, used = _environment(), set()
+    try:
+        for _, text in sections:
+            used |= meta.find_undeclared_variables(env.parse(text))
+    except TemplateError as e:
+        raise PromptError(f"{where}: {e}") from e
+    if used != set(head.variables):
+        raise PromptError(f"{where}: declares the variables {sorted(head.variables)} and uses {sorted(used)}")
+
+
+class PromptLibrary:
+    """The packaged prompts, overridden by id from a user's own directory.
+
+    Args:
+        override: a directory laid out as `<task>/<name>/<version>.md`.
+    """
+
+    def __init__(self, override: str | Path | None = None) -> None:
+        self.roots: list[Traversable] = [resources.files("llmlabel.prompts")]
+        if override is not None:
+            if not Path(override).is_dir():
+                raise PromptError(f"--prompts {override}: no such directory")
+            self.roots.insert(0, Path(override))
+
+    def ids(self) -> list[str]:
+        """All prompt ids, oldest version first within a name."""
+        found = set()
+        for root in self.roots:
+            for task in (t for t in root.iterdir() if t.is_dir()):
+                for name in (n for n in task.iterdir() if n.is_dir()):
+                    found |= {f"{task.name}/{name.name}@{f.name[:-3]}" for f in name.iterdir() if f.name.endswith(".md")}
+        return sorted(found, key=lambda i: (i.split("@")[0], [int(n) for n in re.findall(r"\d+", i.split("@")[1])]))
+
+    def get(self, prompt_id: str) -> Prompt:
+        """Load `task/name@1.0.0`.
+
+        Raises: PromptError for an unknown id (with the ids there are) or a file whose path and head disagree.
+        """
+        match = ID.match(prompt_id)
+        if match is None:
+            raise PromptError(f"{prompt_id!r} is not a prompt id; ids look like annotate/classify@1.0.0")
+        for root in self.roots:
+            path = root.joinpath(*match["name"].split("/"), f"{match['version']}.md")
+            if path.is_file():
+                prompt = parse(path.read_text(encoding="utf-8"), str(path))
+                if prompt.id != prompt_id:
+                    raise PromptError(f"{path} says it is {prompt.id}; its path says {prompt_id}")
+                return prompt
+        raise PromptError(f"no prompt {prompt_id}. There are: {', '.join(self.ids())}")
+
+    def hashes(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """`{id: hash}` of the prompts a run names."""
+        return {i: self.get(i).hash for i in ids.values()}
