@@ -105,6 +105,7 @@ class TaxonomyConfig(CommonConfig):
     description_words: int = Field(30, ge=3, le=100, description="Longest label description, in words.")
     summary_words: int = Field(20, ge=3, le=100, description="Length of a summary, in words; shorter texts are not summarised.")
     max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
+    min_confidence: float = Field(0.0, ge=0, le=1, description="Labels less sure than this are marked low_confidence.")
     shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
 
     @model_validator(mode="after")

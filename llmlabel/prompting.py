@@ -8,6 +8,7 @@ an immutable sandbox; and `{{ text | fence }}` marks a document as data.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,14 +45,19 @@ class FrontMatter(BaseModel):
 
 def fence(text: object) -> str:
     """Put a document between marks that its own text cannot contain, so that a model can tell data from instructions."""
-    body = str(text)
+    body = str(text).strip("\n")
     mark = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"<data {mark}>\n{body}\n</data {mark}>"
 
 
+def quote(text: object) -> str:
+    """A text as one line: a JSON string, so that line breaks and quotation marks inside it cannot end it."""
+    return json.dumps(str(text), ensure_ascii=False)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     env = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    env.filters["fence"] = fence
+    env.filters |= {"fence": fence, "quote": quote}
     return env
 
 

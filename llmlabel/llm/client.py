@@ -17,7 +17,16 @@ import stamina
 from llmlabel.errors import BackendError, LlmlabelError, RequestRejected, TransientError
 from llmlabel.llm.ledger import Budget, Ledger
 from llmlabel.llm.prices import Price
-from llmlabel.llm.requests import Backend, Completion, Request, ScoreRequest, most_tokens, request_key
+from llmlabel.llm.requests import (
+    AnyRequest,
+    Backend,
+    Completion,
+    EmbedRequest,
+    LostAnswer,
+    ScoreRequest,
+    most_tokens,
+    request_key,
+)
 
 T = TypeVar("T")
 Answer = Completion | LlmlabelError
@@ -68,8 +77,9 @@ class Client:
     concurrency: int = 16
     use: Use = field(default_factory=Use)
     _failed_in_a_row: int = 0
+    _in_flight: dict[str, asyncio.Event] = field(default_factory=dict)
 
-    def ask(self, request: Request | ScoreRequest, step: str = "") -> Completion:
+    def ask(self, request: AnyRequest, step: str = "") -> Completion:
         """One answer. Raises: what went wrong, as a LlmlabelError."""
         answer = self.map([request], step)[0]
         if isinstance(answer, LlmlabelError):
@@ -77,7 +87,7 @@ class Client:
         return answer
 
     def map(
-        self, requests: Sequence[Request | ScoreRequest], step: str = "", on_done: Callable[[int], None] | None = None
+        self, requests: Sequence[AnyRequest], step: str = "", on_done: Callable[[int], None] | None = None
     ) -> list[Answer]:
         """Answers in the order of the requests.
 
@@ -89,7 +99,7 @@ class Client:
         """
         return run_async(self._map(requests, step, on_done or (lambda n: None)))
 
-    async def _map(self, requests: Sequence[Request | ScoreRequest], step: str, on_done: Callable[[int], None]) -> list[Answer]:
+    async def _map(self, requests: Sequence[AnyRequest], step: str, on_done: Callable[[int], None]) -> list[Answer]:
         answers: list[Answer] = [BackendError("not asked")] * len(requests)
         queue = iter(enumerate(requests))
         stopped: list[LlmlabelError] = []
@@ -112,12 +122,21 @@ class Client:
             raise stopped[0]
         return answers
 
-    async def _one(self, request: Request | ScoreRequest, step: str) -> Completion:
+    async def _one(self, request: AnyRequest, step: str) -> Completion:
         key = request_key(self.backend, request)
         self.use.asked += 1
+        while key in self._in_flight:  # asked by another worker right now: its answer will do
+            await self._in_flight[key].wait()
         if (stored := self.ledger.answer(key)) is not None:
             self.use.from_cache += 1
             return stored
+        self._in_flight[key] = asyncio.Event()
+        try:
+            return await self._with_retries(request, key, step)
+        finally:
+            self._in_flight.pop(key).set()
+
+    async def _with_retries(self, request: AnyRequest, key: str, step: str) -> Completion:
         caller = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0, wait_jitter=1.0)
         try:
             answer = await caller(_worth_retrying, self._send, request, key, step)
@@ -129,7 +148,7 @@ class Client:
         self._failed_in_a_row = 0
         return answer
 
-    async def _send(self, request: Request | ScoreRequest, key: str, step: str) -> Completion:
+    async def _send(self, request: AnyRequest, key: str, step: str) -> Completion:
         """One attempt, with its entry in the ledger."""
         tokens = most_tokens(request)
         cost = tokens * self.price.dearest
@@ -137,8 +156,10 @@ class Client:
             run=self.run, step=step, key=key, model=self.backend.model, tokens=tokens, cost=cost, budget=self.budget
         )
         try:
-            send = self.backend.score(request) if isinstance(request, ScoreRequest) else self.backend.complete(request)
-            answer = await send
+            answer = await self._call(request)
+        except LostAnswer:  # perhaps billed: the intent stays open, at its maximum
+            self.use.retries += 1
+            raise
         except LlmlabelError as e:
             self.use.retries += isinstance(e, TransientError)
             self.ledger.settle(
@@ -148,6 +169,13 @@ class Client:
         paid = self.price.cost(answer.prompt_tokens, answer.completion_tokens)
         self.ledger.settle(intent, run=self.run, tokens=tokens, cost=cost, answer=answer, paid=paid, outcome="ok")
         return answer
+
+    def _call(self, request: AnyRequest) -> Coroutine[Any, Any, Completion]:
+        if isinstance(request, ScoreRequest):
+            return self.backend.score(request)
+        if isinstance(request, EmbedRequest):
+            return self.backend.embed(request)
+        return self.backend.complete(request)
 
     def close(self) -> None:
         run_async(self.backend.close())

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,24 @@ class Ledger:
             self._db.executescript(SCHEMA)
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except (sqlite3.Error, OSError) as e:
-            raise ConfigError(f"cannot use the answer store {self.path}: {e}. Name another place with --cache DIR") from e
+            raise self._unusable(e) from e
+
+    def _unusable(self, e: Exception) -> ConfigError:
+        return ConfigError(f"cannot use the answer store {self.path}: {e}. Name another place with --cache DIR")
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """One thread at a time; a file that proves damaged, full or locked on the way is a ConfigError."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as e:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                raise self._unusable(e) from e
 
     def answer(self, key: str) -> Completion | None:
-        with self._lock:
+        with self._using():
             row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else Completion.from_json(row[0])
 
@@ -106,7 +121,7 @@ class Ledger:
         Returns: the intent's id, for `settle`.
         Raises: BudgetReached when it could break a cap; then nothing is written.
         """
-        with self._lock:
+        with self._using():
             totals = self.totals(run)
             if cap := totals.would_break(budget, tokens, cost):
                 raise BudgetReached(f"stopped before {cap} could be broken; run again with a larger one to go on")
@@ -129,7 +144,7 @@ class Ledger:
             tokens, cost: as given to `open`. paid: what it cost, US dollars. outcome: `ok`, or the kind of failure.
         """
         used = answer or Completion()
-        with self._lock:
+        with self._using():
             self._db.execute("BEGIN IMMEDIATE")
             row = self._db.execute(
                 "UPDATE intents SET state = 'settled', cost = ?, prompt_tokens = ?, completion_tokens = ?, outcome = ?"
@@ -153,7 +168,7 @@ class Ledger:
 
     def totals(self, run: str) -> Totals:
         """What a run has used so far, over all its resumes; intents a crash left open are in `open_*`."""
-        with self._lock:
+        with self._using():
             if run not in self._totals:
                 row = self._db.execute(
                     "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens), total(cost),"
@@ -167,7 +182,7 @@ class Ledger:
 
     def by_step(self, run: str) -> Iterator[dict[str, object]]:
         """Calls, tokens and money of a run, by step, model and outcome."""
-        with self._lock:
+        with self._using():
             rows = self._db.execute(
                 "SELECT step, model, coalesce(outcome, 'maybe billed'), count(*), total(prompt_tokens), total(completion_tokens),"
                 " total(coalesce(cost, max_cost)) FROM intents WHERE run = ? GROUP BY 1, 2, 3 ORDER BY min(id)",

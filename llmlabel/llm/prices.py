@@ -7,19 +7,29 @@ from functools import cached_property
 from importlib import metadata
 
 from llmlabel.llm.requests import Backend
+from llmlabel.llm.specs import Spec
 
 
 class Price:
     """US dollars per token of one model. `known` is False where nobody says what it costs.
 
     Args:
-        backend: whose model; a local backend costs nothing.
+        local: runs on the user's own machine and costs nothing. hosted: at the provider the table is for.
         own: `{model: {input: USD per million tokens, output: ...}}`, which goes before the table.
     """
 
-    def __init__(self, backend: Backend, own: Mapping[str, Mapping[str, float]]) -> None:
-        self.model, self._local, self._own = backend.model, backend.local, own.get(backend.model)
-        self._hosted = backend.name == "openai"
+    def __init__(self, model: str, own: Mapping[str, Mapping[str, float]], *, local: bool, hosted: bool) -> None:
+        self.model, self._local, self._own, self._hosted = model, local, own.get(model), hosted
+
+    @classmethod
+    def of(cls, backend: Backend, own: Mapping[str, Mapping[str, float]]) -> Price:
+        return cls(backend.model, own, local=backend.local, hosted=backend.name == "openai")
+
+    @classmethod
+    def of_spec(cls, spec: Spec, own: Mapping[str, Mapping[str, float]]) -> Price:
+        """The price before the model is reached."""
+        hosted = spec.kind == "openai" and not spec.urls
+        return cls(spec.model, own, local=spec.kind != "openai", hosted=hosted)
 
     @cached_property
     def _rates(self) -> tuple[float, float] | None:

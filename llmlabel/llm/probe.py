@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from llmlabel.errors import AnswerError, RequestRejected
+from llmlabel.errors import AnswerError, BackendError, RequestRejected, TransientError
 from llmlabel.llm.client import Client
 from llmlabel.llm.requests import Request
 from llmlabel.llm.structured import parse_answer, strict_schema
@@ -38,8 +38,10 @@ def _keeps_schema(client: Client) -> bool:
     )
     try:
         parse_answer(_Colour, client.ask(request, "probe"))
-    except (RequestRejected, AnswerError):
+    except AnswerError:
         return False
+    except RequestRejected as e:
+        return _refused(e)
     return True
 
 
@@ -47,5 +49,12 @@ def _gives_logprobs(client: Client) -> bool:
     request = Request([{"role": "user", "content": "Answer with A or B."}], max_tokens=1, top_logprobs=5)
     try:
         return len(client.ask(request, "probe").logprobs) > 1
-    except RequestRejected:
-        return False
+    except RequestRejected as e:
+        return _refused(e)
+
+
+def _refused(error: RequestRejected) -> bool:
+    """False: it cannot do that. Raises: BackendError when the endpoint did not answer at all."""
+    if isinstance(error.__cause__, TransientError):
+        raise BackendError(str(error)) from error
+    return False

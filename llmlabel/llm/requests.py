@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from llmlabel.errors import TransientError
+
 Message = Mapping[str, str]
+TEMPLATE_TOKENS = 128  # chat templates add marks, dates and a system prompt of their own
+
+
+class LostAnswer(TransientError):
+    """The request was sent and no answer came back: it may have been billed, and counts as if it was."""
+
+
+def plain_text(text: str) -> str:
+    """Half a surrogate pair cannot be sent, stored or written; it becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,16 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True)
+class EmbedRequest:
+    """Vectors of some texts."""
+
+    texts: Sequence[str]
+
+
+AnyRequest = Request | ScoreRequest | EmbedRequest
+
+
+@dataclass(frozen=True)
 class Completion:
     """A model's answer. `logprobs`: alternatives of the first token with their natural log-probabilities."""
 
@@ -46,11 +68,20 @@ class Completion:
     logprobs: Mapping[str, float] = field(default_factory=dict)
     scores: Sequence[float] = ()
     token_counts: Sequence[int] = ()
+    vectors: Sequence[Sequence[float]] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    def __post_init__(self) -> None:
+        """Tuples and plain text, so that a stored answer equals a fresh one."""
+        object.__setattr__(self, "text", plain_text(self.text))
+        object.__setattr__(self, "refusal", plain_text(self.refusal))
+        object.__setattr__(self, "scores", tuple(self.scores))
+        object.__setattr__(self, "token_counts", tuple(self.token_counts))
+        object.__setattr__(self, "vectors", tuple(map(tuple, self.vectors)))
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Completion:
@@ -84,20 +115,24 @@ class Backend(Protocol):
 
     async def score(self, request: ScoreRequest) -> Completion: ...
 
+    async def embed(self, request: EmbedRequest) -> Completion: ...
+
     async def close(self) -> None: ...
 
 
-def request_key(backend: Backend, request: Request | ScoreRequest) -> str:
+def request_key(backend: Backend, request: AnyRequest) -> str:
     """What makes two requests the same: model, revision and every field that can change the answer."""
     body = {"model": backend.model, "revision": backend.revision, "kind": type(request).__name__, **asdict(request)}
     text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
 
 
-def most_tokens(request: Request | ScoreRequest) -> int:
+def most_tokens(request: AnyRequest) -> int:
     """An upper bound of the tokens a request can use: no tokenizer makes more tokens than there are UTF-8 bytes."""
+    if isinstance(request, EmbedRequest):
+        return sum(len(t.encode("utf-8", "surrogatepass")) + 8 for t in request.texts)
     if isinstance(request, ScoreRequest):
         prompt = len(request.prompt.encode("utf-8", "surrogatepass"))
-        return prompt + sum(len(c.encode("utf-8", "surrogatepass")) for c in request.completions)
+        return prompt + sum(len(c.encode("utf-8", "surrogatepass")) for c in request.completions) + 8
     prompt = sum(len(m["content"].encode("utf-8", "surrogatepass")) + 8 for m in request.messages)
-    return prompt + len(json.dumps(request.schema or "")) + request.max_tokens
+    return prompt + len(json.dumps(request.schema or "")) + request.max_tokens + TEMPLATE_TOKENS

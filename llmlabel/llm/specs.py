@@ -44,7 +44,8 @@ def parse_spec(text: str | None) -> Spec:
         model, _, urls = text.rpartition("@http")
         return Spec("openai", model, tuple(("http" + urls).rstrip("/").split("|")))
     kind, _, model = text.partition(":")
-    if kind not in backend_names() and "." not in kind:
+    dotted = "." in kind and all(part.isidentifier() for part in kind.split("."))
+    if kind not in backend_names() and not dotted:
         raise ConfigError(
             f"--llm {text!r}: no such kind of model. Write embedded[:DIR_OR_ID], openai:MODEL, vllm:MODEL_OR_DIR, or MODEL@URL "
             f"(the URL ends in /v1). Kinds: {', '.join(backend_names())}"

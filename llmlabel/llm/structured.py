@@ -48,7 +48,7 @@ def ask_all(
     for _ in range(SECOND_TRIES):
         again = [i for i, r in enumerate(results) if isinstance(r, AnswerError)]
         reasons = {i: r.reason for i in again if isinstance(r := results[i], AnswerError)}
-        retried = [_with_reason(questions[i], reasons[i]) for i in again]
+        retried = [with_reason(questions[i], reasons[i]) for i in again]
         for i, question, answer in zip(again, retried, client.map([_request(q, client) for q in retried], step), strict=True):
             results[i] = _read(question, answer)
     return results
@@ -72,7 +72,8 @@ def _request(question: Question[Any], client: Client) -> Request:
     )
 
 
-def _with_reason(question: Question[T], reason: str) -> Question[T]:
+def with_reason(question: Question[T], reason: str) -> Question[T]:
+    """The same question in a fresh context, with what was wrong with an earlier answer at its end."""
     note = f"\n\nAn earlier answer to this could not be used: {reason[:600]}\nAnswer again, and avoid that."
     return replace(question, messages=_in_last(list(question.messages), note))
 
@@ -103,7 +104,8 @@ def parse_answer(form: type[T], answer: Completion) -> T:
     start, end = text.find("{"), text.rfind("}")
     try:
         raw = json.loads(text[start : end + 1] if start >= 0 else text)
-    except ValueError as e:
+        json.dumps(raw, ensure_ascii=False).encode()  # half a surrogate pair could not be written to any file
+    except (ValueError, RecursionError) as e:
         if answer.finish == "length":
             raise AnswerError(Status.TRUNCATED, "the answer was longer than allowed; be shorter") from e
         raise AnswerError(Status.PARSE_FAILED, "the answer was not one JSON object") from e
@@ -115,15 +117,19 @@ def parse_answer(form: type[T], answer: Completion) -> T:
 
 def strict_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a model, in the strict form providers ask for: every property required, none besides."""
-    return _strict(form.model_json_schema())
+    return dict(_strict(form.model_json_schema()))
 
 
-def _strict(node: Any) -> Any:
+def _strict(node: Any, *, names: bool = False) -> Any:
+    """`names`: the keys of this mapping are names of properties or definitions, not words of the schema language."""
     if isinstance(node, list):
         return [_strict(n) for n in node]
     if not isinstance(node, Mapping):
         return node
-    plain = {k: _strict(v) for k, v in node.items() if k not in ("default", "title") or not isinstance(v, str | int | float | None)}
+    if names:
+        return {k: _strict(v) for k, v in node.items()}
+    words = {k: v for k, v in node.items() if k not in ("default", "title")}
+    plain = {k: _strict(v, names=k in ("properties", "$defs")) for k, v in words.items()}
     if plain.get("type") == "object":
         plain |= {"additionalProperties": False, "required": list(plain.get("properties", {}))}
     return plain

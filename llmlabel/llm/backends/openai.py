@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import aiohttp
 import openai
 
 from llmlabel.errors import AuthError, BackendError, ConfigError, RequestRejected, TransientError
+from llmlabel.llm.client import run_async
 from llmlabel.llm.options import Options
-from llmlabel.llm.requests import Completion, Features, Request, ScoreRequest
+from llmlabel.llm.requests import (
+    Completion,
+    EmbedRequest,
+    Features,
+    LostAnswer,
+    Request,
+    ScoreRequest,
+    plain_text,
+)
 
 HOST = "https://api.openai.com/v1"
 
@@ -23,29 +34,33 @@ class OpenAIBackend:
         self.name = name or ("openai" if hosted else "url")
         self.model, self.url, self.local = model, url, False
         self.revision, self.features = "", Features()
-        self._hosted = hosted
+        self._hosted, self._key = hosted, key
         self._unsupported: set[str] = set()  # parameters this endpoint refused once
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=openai.DefaultAioHttpClient(timeout=timeout)
         )
 
     async def complete(self, request: Request) -> Completion:
-        if not self.model:
-            self.model = await self._only_model()
-        while True:
-            try:
-                return _completion(await self._post(self._body(request)))
-            except openai.APIError as e:
-                if not self._learn(e):
-                    raise self._mapped(e) from e
-            except ValueError as e:  # a 200 whose body is not JSON
-                raise TransientError(f"{self.url} sent a damaged answer") from e
+        return _completion(await self._post("/chat/completions", lambda: self._body(request)))
 
-    async def _post(self, body: dict[str, Any]) -> Any:
-        return await self._client.post("/chat/completions", body=body, cast_to=object)
+    async def embed(self, request: EmbedRequest) -> Completion:
+        texts = [plain_text(t) for t in request.texts]
+        return _vectors(await self._post("/embeddings", lambda: {"model": self.model, "input": texts}))
+
+    async def _post(self, path: str, body: Callable[[], dict[str, Any]]) -> Any:
+        while True:
+            sent = body()
+            try:
+                return await self._client.post(path, body=sent, cast_to=object)
+            except openai.APIError as e:
+                if not self._learn(e, sent):
+                    raise self._mapped(e) from None  # not `from e`: its text may repeat the key
+            except ValueError as e:  # a 200 whose body is not JSON
+                raise LostAnswer(f"{scrub(self.url)} sent a damaged answer") from e
 
     def _body(self, request: Request) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.model, "messages": list(request.messages), "max_tokens": request.max_tokens}
+        messages = [{"role": m["role"], "content": plain_text(m["content"])} for m in request.messages]
+        body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": request.max_tokens}
         body |= {"temperature": request.temperature, "top_p": request.top_p, "seed": request.sample}
         if request.schema is not None:
             form = {"name": "answer", "strict": True, "schema": request.schema}
@@ -56,35 +71,41 @@ class OpenAIBackend:
             body["max_completion_tokens"] = request.max_tokens
         return {k: v for k, v in body.items() if k not in self._unsupported}
 
-    def _learn(self, error: openai.APIError) -> bool:
+    def _learn(self, error: openai.APIError, sent: Mapping[str, Any]) -> bool:
         """Newer hosted models refuse some classic parameters; leave those out from then on."""
         param = getattr(error, "param", None)
         optional = {"max_tokens", "temperature", "top_p", "seed"}
-        if not isinstance(error, openai.BadRequestError) or param not in optional or param in self._unsupported:
+        if not isinstance(error, openai.BadRequestError) or param not in optional or param not in sent:
             return False
         self._unsupported.add(param)
         return True
 
     async def score(self, request: ScoreRequest) -> Completion:
-        raise RequestRejected(f"{self.url} cannot score given text")
+        raise RequestRejected(f"{scrub(self.url)} cannot score given text")
 
     async def models(self) -> list[str]:
         """The models the endpoint serves."""
         try:
             listed: Any = await self._client.get("/models", cast_to=object)
         except openai.APIError as e:
-            raise self._mapped(e) from e
-        return [str(m["id"]) for m in listed.get("data", [])]
+            raise self._mapped(e) from None
+        try:
+            return [str(m["id"]) for m in listed["data"]]
+        except (KeyError, TypeError) as e:
+            raise BackendError(f"{scrub(self.url)}/models does not list models; does the URL end in /v1?") from e
 
-    async def _only_model(self) -> str:
+    async def name_model(self) -> None:
+        """Without a model's name, take the only one that is served: before the first request, whose key names it."""
         served = await self.models()
-        if len(served) == 1:
-            return served[0]
-        raise ConfigError(f"{self.url} serves {len(served)} models; name one, as in --llm openai:MODEL: {', '.join(served[:20])}")
+        if len(served) != 1:
+            some = ", ".join(served[:20])
+            where = f"{scrub(self.url)} serves {len(served)} models"
+            raise ConfigError(f"{where}; name one, as in --llm openai:MODEL: {some}")
+        self.model = served[0]
 
     def _mapped(self, e: openai.APIError) -> BackendError:
-        where = f"{self.model or 'the model'} at {self.url}"
-        message = scrub(getattr(e, "message", "") or str(e))
+        where = f"{self.model or 'the model'} at {scrub(self.url)}"
+        message = scrub((getattr(e, "message", "") or str(e)).replace(self._key, "<key>"))
         if isinstance(e, openai.AuthenticationError | openai.PermissionDeniedError):
             variable = "OPENAI_API_KEY" if self._hosted else "the variable named by api_key_env"
             return AuthError(f"{where} does not accept the key: {message}. Set {variable}")
@@ -94,12 +115,13 @@ class OpenAIBackend:
             if getattr(e, "code", "") == "insufficient_quota":
                 return AuthError(f"{where}: the account has no quota left: {message}")
             return TransientError(f"{where} asks to slow down", retry_after=_retry_after(e))
-        if isinstance(e, openai.APITimeoutError):
-            return TransientError(f"{where} did not answer in time")
-        if isinstance(e, openai.APIConnectionError):
-            return TransientError(f"{where} cannot be reached: is the server running?")
+        if isinstance(e, openai.APIConnectionError):  # a time-out is one of these too
+            if _never_sent(e):
+                return TransientError(f"{where} cannot be reached: is the server running?")
+            late = isinstance(e, openai.APITimeoutError)
+            return LostAnswer(f"{where} {'did not answer in time' if late else 'broke the connection'}")
         status = getattr(e, "status_code", 0)
-        if status == 409 or status >= 500:
+        if status in (408, 409) or status >= 500:
             return TransientError(f"{where} answered {status}: {message}", retry_after=_retry_after(e))
         return RequestRejected(f"{where} refused a request ({status}): {message}")
 
@@ -113,12 +135,23 @@ def scrub(text: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@|(?<=Bearer )\S+", "<key>", text)[:500]
 
 
+def _never_sent(error: BaseException) -> bool:
+    """Did it fail before a connection stood?"""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
 def _retry_after(error: openai.APIError) -> float | None:
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
     try:
-        return min(float(headers["retry-after"]), 300.0)
+        seconds = float(headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return None if math.isnan(seconds) or seconds < 0 else min(seconds, 300.0)
 
 
 def _completion(raw: Any) -> Completion:
@@ -135,7 +168,15 @@ def _completion(raw: Any) -> Completion:
             completion_tokens=usage.get("completion_tokens", 0),
         )
     except (KeyError, IndexError, TypeError, AttributeError) as e:
-        raise TransientError("the endpoint's answer is not a chat completion") from e
+        raise LostAnswer("the endpoint's answer is not a chat completion") from e
+
+
+def _vectors(raw: Any) -> Completion:
+    try:
+        vectors = [d["embedding"] for d in sorted(raw["data"], key=lambda d: d["index"])]
+        return Completion(vectors=vectors, prompt_tokens=(raw.get("usage") or {}).get("prompt_tokens", 0))
+    except (KeyError, TypeError, AttributeError) as e:
+        raise LostAnswer("the endpoint's answer is not a list of embeddings") from e
 
 
 def connect(options: Options) -> OpenAIBackend:
@@ -144,12 +185,16 @@ def connect(options: Options) -> OpenAIBackend:
     Raises: ConfigError when a hosted model has no key.
     """
     if options.urls:
-        key = os.environ.get(options.api_key_env, "EMPTY")
-        return OpenAIBackend(options.model, options.urls[0], key, hosted=False, timeout=options.timeout)
-    url = os.environ.get("OPENAI_BASE_URL") or HOST
-    hosted_key = os.environ.get("OPENAI_API_KEY")
-    if not hosted_key:
-        if url == HOST:
-            raise ConfigError("openai: needs a key; set OPENAI_API_KEY, or use --llm embedded, which needs none")
-        hosted_key = "EMPTY"
-    return OpenAIBackend(options.model, url.rstrip("/"), hosted_key, hosted=True, timeout=options.timeout)
+        key = os.environ.get(options.api_key_env, "").strip() or "EMPTY"
+        return _ready(OpenAIBackend(options.model, options.urls[0], key, hosted=False, timeout=options.timeout))
+    url = (os.environ.get("OPENAI_BASE_URL") or HOST).rstrip("/")
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not key and url == HOST:
+        raise ConfigError("openai: needs a key; set OPENAI_API_KEY, or use --llm embedded, which needs none")
+    return _ready(OpenAIBackend(options.model, url, key or "EMPTY", hosted=True, timeout=options.timeout))
+
+
+def _ready(backend: OpenAIBackend) -> OpenAIBackend:
+    if not backend.model:
+        run_async(backend.name_model())
+    return backend

@@ -1,0 +1,122 @@
+"""What every flow shares: open a run, follow its progress, close it with the right exit code, show it in Prefect's UI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from llmlabel.config import CommonConfig
+from llmlabel.errors import LlmlabelError
+from llmlabel.events import emit
+from llmlabel.llm import Models
+from llmlabel.llm.prices import table_version
+from llmlabel.runs import RunFolder
+
+ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
+
+
+class Follower:
+    """Progress of all steps: events for the command line, one artifact for Prefect's UI."""
+
+    def __init__(self, models: Models, run: str) -> None:
+        self._models, self._run = models, run
+        self._began: dict[str, tuple[float, int]] = {}
+        self._artifact: Any = None
+        self._shown = 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        start, at = self._began.setdefault(step, (now, done))
+        rate = (done - at) / (now - start) if now > start and done > at else None
+        left = (total - done) / rate if rate else None
+        cost = self._models.ledger.totals(self._run).cost
+        emit("progress", step=step, done=done, total=total, rate=rate, left_s=left, cost=cost)
+        if now - self._shown > ARTIFACT_EVERY:
+            self._shown = now
+            self._show(step, done, total)
+
+    def _show(self, step: str, done: int, total: int) -> None:
+        share = 100.0 * done / max(total, 1)
+        with suppress(Exception):  # the UI is a view; a run never fails for it
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(share, description=f"{step}: {done} of {total}")
+            else:
+                update_progress_artifact(self._artifact, share, description=f"{step}: {done} of {total}")
+
+
+@contextmanager
+def open_run(config: CommonConfig, flow: str, extra: dict[str, Any]) -> Iterator[tuple[RunFolder, Models]]:
+    """A locked run folder and its models; whatever happens, the models are closed and the folder says how it ended.
+
+    Args:
+        extra: what defines the run besides the settings: data fingerprint, prompt hashes.
+    """
+    definition = config.definition() | extra
+    folder = RunFolder(config.out, flow=flow, definition=definition, config=config.model_dump(mode="json"))
+    models = Models(config, folder.id)
+    try:
+        yield folder, models
+    except BaseException as e:
+        if not folder.finished:
+            account(folder, models)
+            folder.finish(exit_code(e))
+        raise
+    finally:
+        models.close()
+        models.ledger.close()
+        folder.close()
+
+
+def exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return error.exit_code if isinstance(error, LlmlabelError) else 1
+
+
+def account(folder: RunFolder, models: Models) -> None:
+    """Put what the run has used into run.json, so that a copied folder stands alone."""
+    totals = models.ledger.totals(folder.id)
+    uses = [client.use for client in models.opened.values()]
+    folder.info["cost"] = {
+        "money": round(totals.cost, 6), "maybe_billed": round(totals.open_cost, 6),
+        "price_known": all(client.price.known for client in models.opened.values()), "price_table": table_version(),
+        "calls": totals.calls, "open_calls": totals.open_calls, "from_cache": sum(u.from_cache for u in uses),
+        "retries": sum(u.retries for u in uses), "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens, "by_step": list(models.ledger.by_step(folder.id)),
+    }  # fmt: skip
+    folder.info["models"] = {
+        spec: {"model": c.backend.model, "revision": c.backend.revision, "backend": c.backend.name}
+        for spec, c in models.opened.items()
+    }
+
+
+def timed(folder: RunFolder, name: str, work: Callable[[], Any]) -> Any:
+    """Do a part of a run, and note how long it took."""
+    emit("step", step=name)
+    start = time.monotonic()
+    value = work()
+    folder.spent(name, time.monotonic() - start)
+    folder.save()
+    return value
+
+
+def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    with suppress(Exception):
+        create_table_artifact(rows, key=key, description=description)
+
+
+def show_markdown(key: str, text: str) -> None:
+    with suppress(Exception):
+        create_markdown_artifact(text, key=key)
+
+
+def link(path: Path) -> str:
+    return path.resolve().as_uri()
+
+
+__all__ = ["Follower", "account", "exit_code", "link", "open_run", "show_markdown", "show_table", "timed"]

@@ -1,0 +1,229 @@
+"""`llmlabel run taxonomy`: raw texts -> taxonomy -> labels -> classifier -> scores -> report."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from llmlabel.config import TaxonomyConfig
+from llmlabel.data import fingerprint, read_examples
+from llmlabel.errors import DataError
+from llmlabel.events import emit
+from llmlabel.flows import labelling
+from llmlabel.flows.common import Follower, account, link, open_run, show_markdown, show_table, timed
+from llmlabel.llm import Models
+from llmlabel.prompting import PromptLibrary
+from llmlabel.records import Annotation, Example, Label, Status, Taxonomy, batched
+from llmlabel.report import write_report
+from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
+from llmlabel.students.train import Classifier, train
+from llmlabel.taxonomy import scores as scoring
+from llmlabel.taxonomy.ability import can_edit
+from llmlabel.taxonomy.induce import induce_taxonomy, sample, setting_of
+from llmlabel.taxonomy.settings import PROMPTS, Induction
+from llmlabel.annotation import label as labels_of
+
+SCORED = 5000  # rows with gold that scores are computed on
+PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+class Work:
+    """What the tasks of one run share; a plain object, so that Prefect does not look inside."""
+
+    def __init__(self, config: TaxonomyConfig, examples: list[Example], folder: RunFolder, models: Models) -> None:
+        self.config, self.examples, self.folder, self.models = config, examples, folder, models
+        self.by_id = {e.id: e for e in examples}
+        self.follow = Follower(models, folder.id)
+        self.setting = setting_of(config, models, examples)
+        self.setting.progress = self.follow
+        self.sample = sample(examples, config.induce_on, config.seed)
+        self.old: Run | None = load_run(config.from_run) if config.from_run else None
+
+
+@flow(name="taxonomy", flow_run_name="taxonomy of {config.data}", validate_parameters=False, persist_result=False)
+def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
+    """Induce a taxonomy from raw texts, label them, train a classifier, and write a report.
+
+    Returns: the run folder, exit code, and counts.
+    """
+    examples = read(config)
+    prompts = PromptLibrary(config.prompts)
+    pinned = PROMPTS | scoring.PROMPTS | labels_of.PROMPTS
+    hashes = prompts.hashes(pinned)
+    given = Taxonomy.load(config.taxonomy).model_dump() if config.taxonomy else None
+    extra = {"data": {"fingerprint": fingerprint(examples), "rows": len(examples)}, "prompts": hashes, "taxonomy": given}
+    with open_run(config, "taxonomy", extra) as (folder, models):
+        emit("start", flow="taxonomy", out=str(folder.path), rows=len(examples), run=folder.id)
+        if folder.finished:
+            emit("note", text=f"{folder.path} is finished; nothing was asked or written")
+            return summary(folder)
+        folder.info |= {"prompts": hashes, "seed": config.seed, "data": described(examples, config) | extra["data"]}
+        work = timed(folder, "open", lambda: Work(config, examples, folder, models))
+        code = run_steps(work)
+        account(folder, models)
+        folder.finish(code)
+        write_report(folder.path)
+        publish(folder)
+        return summary(folder)
+
+
+def run_steps(work: Work) -> int:
+    """The chain itself; every step leaves its result in the run folder."""
+    folder = work.folder
+    induction = timed(folder, "induce", lambda: induce(work))
+    tree = induction.taxonomy
+    write_atomic(folder.path / "taxonomy.yaml", tree.dump())
+    teacher = timed(folder, "label", lambda: teach(work, induction))
+    classifier = timed(folder, "train", lambda: train_student(work, teacher))
+    statuses, shares, failures = timed(folder, "apply", lambda: apply_student(work, teacher, classifier))
+    timed(folder, "score", lambda: score(work, induction, teacher, classifier, statuses))
+    labelling.write_failures(folder.path / "failures.jsonl", induction.failures + failures)
+    folder.info["counts"] = dict(statuses)
+    folder.info["labels"] = dict(shares)
+    write_texts(work, tree)
+    return PARTIAL if any(Status(s).failed for s in statuses) else DONE
+
+
+@task(name="read", **PLAIN)
+def read(config: TaxonomyConfig) -> list[Example]:
+    return read_examples(
+        config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column
+    )
+
+
+def described(examples: list[Example], config: TaxonomyConfig) -> dict[str, int]:
+    texts = [e.text for e in examples]
+    return {
+        "empty": sum(not t.strip() for t in texts),
+        "duplicates": len(texts) - len(set(texts)),
+        "texts_cut": sum(len(t) > config.max_text_chars for t in texts),
+    }
+
+
+@task(name="induce", **PLAIN)
+def induce(work: Work) -> Induction:
+    """A taxonomy: the one given, that of the run this one starts from, or a new one."""
+
+    def make() -> dict[str, Any]:
+        if work.config.taxonomy:
+            return Induction(Taxonomy.load(work.config.taxonomy), "given", "the taxonomy was given").to_json()
+        if work.old:
+            return Induction(work.old.taxonomy, "given", f"the taxonomy of {work.old.path}").to_json()
+        return induce_taxonomy(work.sample, work.setting, work.config).to_json()
+
+    induction = Induction.from_json(work.folder.step("induction", make))
+    emit("note", text=f"method {induction.method}: {induction.why}; {len(induction.taxonomy)} labels")
+    if not induction.taxonomy.leaves:
+        raise DataError("the taxonomy has no labels")
+    return induction
+
+
+def teach(work: Work, induction: Induction) -> list[Annotation]:
+    """The rows the model labels, and those an earlier run's model labelled."""
+    config, tree = work.config, induction.taxonomy
+    kept: dict[str, Annotation] = {}
+    if work.old:
+        kept, why = labelling.carried_over(work.old, work.examples, tree, work.setting)
+        emit("note", text=f"{len(kept)} labels taken over from {work.old.path}; asked again: {why or 'none'}")
+    chosen = labelling.to_label(
+        work.examples, (e.id for e in work.sample), max(0, config.label_with_llm - len(kept)), config.seed, kept
+    )
+    texts = {e.id: e.text for e in work.examples}
+    raw: list[dict[str, Any]] = []
+    evidence = labelling.label_evidence(chosen, tree, induction, texts, work.setting) if chosen else None
+    count = work.setting.counter("label", len(chosen))
+    for n, shard in enumerate(batched(list(range(len(chosen))), config.shard_size)):
+        raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard] if evidence is not None else None, n, count)
+    weak = not can_edit(work.setting)[0] if chosen else False
+    settled = labelling.settle(raw, tree, evidence, work.setting, weak) if chosen else []
+    return [*kept.values(), *settled]
+
+
+@task(name="label", task_run_name="label shard {number}", **PLAIN)
+def label_shard(work: Work, tree: Taxonomy, shard: list[Example], evidence: Any, number: int, count: Any) -> list[dict[str, Any]]:
+    make = lambda: labelling.ask_shard(shard, tree, evidence, work.setting, work.config, count)  # noqa: E731
+    rows: list[dict[str, Any]] = work.folder.step(f"label-{number:04d}", make)
+    return rows
+
+
+@task(name="train", **PLAIN)
+def train_student(work: Work, teacher: list[Annotation]) -> Classifier:
+    rows, classes = labelling.targets(teacher)
+    if not rows:
+        reasons = Counter(f"{r.status}: {r.reason[:120]}" for r in teacher).most_common(3)
+        raise DataError(f"no text has a usable label, so there is nothing to train on. Most frequent reasons: {reasons}")
+    vectors = work.setting.encode([work.by_id[row].text for row in rows])
+    classifier = train(vectors, classes, seed=work.config.seed, student=work.config.student)
+    folder = work.folder.path / "classifier"
+    classifier.save(folder)
+    work.setting.embedder.save(folder)
+    return classifier
+
+
+@task(name="apply", **PLAIN)
+def apply_student(
+    work: Work, teacher: list[Annotation], classifier: Classifier
+) -> tuple[Counter[str], Counter[str], list[dict[str, str]]]:
+    count = work.setting.counter("apply", len(work.examples))
+    by_id = {row.id: row for row in teacher}
+    path = work.folder.path / "labels.parquet"
+    labelling.write_row_digests(work.folder.path / "steps" / "rows.parquet", work.examples)
+    return labelling.write_labels(path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence)
+
+
+@task(name="score", **PLAIN)
+def score(work: Work, induction: Induction, teacher: list[Annotation], classifier: Classifier, counts: Counter[str]) -> None:
+    final = {row["id"]: row for row in load_run(work.folder.path).labels.select_columns(["id", "label", "status"])}
+    scores: dict[str, Any] = {}
+    gold = [e for e in work.examples if e.gold is not None and e.text.strip()]
+    if gold:
+        chosen = random.Random(f"{work.config.seed}/scored").sample(gold, min(SCORED, len(gold)))
+        names = {label.id: label.name for label in induction.taxonomy.labels}
+        truth = [str(e.gold) for e in chosen]
+        scores["llmlabel"] = scoring.against_gold([final[e.id]["label"] for e in chosen], truth, names)
+        scores["kmeans"] = scoring.kmeans_baseline(work.setting.encode([e.text for e in chosen]), truth, work.config.seed)
+    scores["no_gold"] = scoring.without_gold(induction.taxonomy, teacher, work.by_id, work.setting)
+    if induction.method == "cluster":
+        vectors = work.setting.encode([e.text for e in work.sample])
+        scores["no_gold"]["stability_ari"] = scoring.stability(vectors, work.config.max_labels, work.config.seed)
+    scores["student"] = classifier.scores
+    decision = {"method": induction.method, "why": induction.why}
+    write_json(work.folder.path / "metrics.json", {"schema": 1, "scores": scores, "counts": dict(counts), "decision": decision})
+    sampled = {e.id for e in work.sample} | {row.id for row in teacher}
+    shown = [Annotation(i, final[i]["label"], Status(final[i]["status"])) for i in final if i in sampled]
+    labelling.write_map(work.folder.path, shown, work.by_id, work.setting)
+
+
+def write_texts(work: Work, tree: Taxonomy) -> None:
+    """The first part of every example text, so that the report needs nothing but the run folder."""
+    wanted = {row for label in tree.labels for row in label.examples}
+    texts = {row: work.by_id[row].text[:300] for row in sorted(wanted) if row in work.by_id}
+    write_json(work.folder.path / "steps" / "texts.json", texts)
+
+
+def publish(folder: RunFolder) -> None:
+    """What a person looks for in Prefect's UI."""
+    tree, shares = load_run(folder.path).taxonomy, folder.info.get("labels", {})
+    rows = [{"label": label.name, "texts": shares.get(label.id, 0), "description": label.description} for label in tree.labels]
+    show_table("taxonomy", rows, f"taxonomy for: {tree.use_case}")
+    show_table("counts", [{"status": s, "texts": n} for s, n in folder.info["counts"].items()], "texts by status")
+    money = {k: v for k, v in folder.info["cost"].items() if k != "by_step"}
+    show_table("cost", [money], "what the run cost")
+    show_markdown("report", f"[report.html]({link(folder.path / 'report.html')}) in `{folder.path.resolve()}`")
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    metrics = read_json(folder.path / "metrics.json")
+    tree = load_run(folder.path).taxonomy
+    return {
+        "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"], "labels": _named(tree.labels, folder),
+        "scores": metrics["scores"], "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
+    }  # fmt: skip
+
+
+def _named(labels: list[Label], folder: RunFolder) -> dict[str, int]:
+    return {label.name: folder.info.get("labels", {}).get(label.id, 0) for label in labels}

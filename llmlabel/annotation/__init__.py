@@ -1,0 +1,32 @@
+"""The only place that labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmlabel.annotation.label import Evidence, ask, settle
+from llmlabel.llm import connect
+from llmlabel.prompting import PromptLibrary
+from llmlabel.records import Annotation, Example, Taxonomy
+
+__all__ = ["Evidence", "annotate", "ask", "settle"]
+
+
+def annotate(
+    texts: Sequence[str], taxonomy: Taxonomy, *, llm: str | None = None, cache: Path | None = None, seed: int = 0
+) -> list[Annotation]:
+    """Label texts with a model.
+
+    Args:
+        texts: N texts. taxonomy: what to label with. llm: a model spec. cache: where answers are kept.
+    Returns: N annotations, in order; their ids are "0", "1", ...
+    Raises: BackendError when the model cannot be reached.
+    """
+    client = connect(llm, cache=cache)
+    examples = [Example(str(i), text) for i, text in enumerate(texts)]
+    try:
+        rows = ask(examples, taxonomy, client, PromptLibrary(), use_case=taxonomy.use_case, seed=seed)
+    finally:
+        client.close()
+    return settle(rows, taxonomy)

@@ -1,0 +1,1 @@
+"""One file per way to annotate: `annotate(examples, taxonomy, client, prompt, ...) -> annotations`."""

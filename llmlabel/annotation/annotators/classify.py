@@ -1,0 +1,122 @@
+"""Ask a model in words: the codes of the labels that apply, the best one first.
+
+The labels stand under single-letter codes in an order shuffled for every text, so that neither the order nor the letter
+favours a label over the whole; the distribution is read from the alternatives of the first token (kind `code`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from llmlabel.errors import ConfigError, LlmlabelError
+from llmlabel.llm.client import Client
+from llmlabel.llm.requests import Completion, Request
+from llmlabel.prompting import Prompt
+from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
+
+CODES = string.ascii_uppercase
+MOST_LABELS = len(CODES) - 1  # one code is for "none fits"
+ALTERNATIVES = 20
+NONE = Label(id="-", name="None of these", description="No label above fits the text.")
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """What one text was asked: which code stood for which label."""
+
+    codes: Mapping[str, Label]
+    request: Request
+
+
+def annotate(
+    examples: Sequence[Example],
+    taxonomy: Taxonomy,
+    client: Client,
+    prompt: Prompt,
+    *,
+    use_case: str = "",
+    seed: int = 0,
+    max_text_chars: int = 4000,
+    shortlist: Mapping[str, Sequence[str]] | None = None,
+    on_done: Callable[[int], None] | None = None,
+) -> list[Annotation]:
+    """One annotation per example, in order. `probs` holds natural log-probabilities until they are calibrated.
+
+    Args:
+        shortlist: row id -> ids of the labels to show; needed when there are more than `MOST_LABELS`.
+    Raises: ConfigError when there are too many labels and no shortlist; what stopped the model.
+    """
+    if len(taxonomy.leaves) > MOST_LABELS and shortlist is None:
+        raise ConfigError(f"{len(taxonomy.leaves)} labels do not fit one question; give a shortlist of {MOST_LABELS}")
+    logprobs = ALTERNATIVES if client.backend.features.logprobs else 0
+    sheets = []
+    for example in examples:
+        shown = taxonomy.leaves if shortlist is None else [taxonomy[i] for i in shortlist[example.id]]
+        sheets.append(_sheet(example, shown, prompt, use_case, seed, max_text_chars, logprobs))
+    answers = client.map([sheet.request for sheet in sheets], "label", on_done)
+    rows = [_read(e, s, a, client, prompt) for e, s, a in zip(examples, sheets, answers, strict=True)]
+    return _second_try(examples, sheets, rows, client, prompt)
+
+
+def _sheet(
+    example: Example, shown: Sequence[Label], prompt: Prompt, use_case: str, seed: int, chars: int, logprobs: int
+) -> _Sheet:
+    order = list(shown)
+    random.Random(f"{seed}/{example.id}").shuffle(order)
+    codes = dict(zip(CODES, [*order, NONE], strict=False))
+    labels = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes.items()]
+    messages = prompt.render(text=example.text[:chars], use_case=use_case, labels=labels)
+    return _Sheet(codes, Request(messages, max_tokens=12, top_logprobs=logprobs))
+
+
+def _second_try(
+    examples: Sequence[Example], sheets: Sequence[_Sheet], rows: list[Annotation], client: Client, prompt: Prompt
+) -> list[Annotation]:
+    """Ask once more where the answer was no code; a fresh context, with the reason."""
+    again = [i for i, row in enumerate(rows) if row.status in (Status.OFF_LIST, Status.PARSE_FAILED)]
+    requests = []
+    for i in again:
+        *before, last = sheets[i].request.messages
+        note = f"{last['content']}\n\nAnswer with codes from {', '.join(sheets[i].codes)} only, without any other word."
+        requests.append(Request([*before, {"role": last["role"], "content": note}], max_tokens=12,
+                                top_logprobs=sheets[i].request.top_logprobs))  # fmt: skip
+    for i, answer in zip(again, client.map(requests, "label"), strict=True):
+        rows[i] = _read(examples[i], sheets[i], answer, client, prompt)
+    return rows
+
+
+def _read(example: Example, sheet: _Sheet, answer: Completion | LlmlabelError, client: Client, prompt: Prompt) -> Annotation:
+    made: dict[str, Any] = {"annotator": client.backend.model, "prompt": prompt.id, "prompt_hash": prompt.hash}
+    if isinstance(answer, LlmlabelError):
+        return Annotation(example.id, None, Status.ERROR, reason=str(answer), **made)
+    if answer.refusal or answer.finish == "content_filter":
+        return Annotation(example.id, None, Status.REFUSED, reason=answer.refusal or "content filter", **made)
+    said = re.findall(r"(?<![^\W_])[A-Z](?![^\W_])", answer.text)
+    if not said:
+        status = Status.TRUNCATED if answer.finish == "length" and not answer.text.strip() else Status.PARSE_FAILED
+        return Annotation(example.id, None, status, reason=f"no code in {answer.text[:80]!r}", **made)
+    if said[0] not in sheet.codes:
+        return Annotation(example.id, None, Status.OFF_LIST, reason=f"{said[0]!r} is no code", **made)
+    chosen = [sheet.codes[code] for code in dict.fromkeys(said) if code in sheet.codes]
+    probs = _by_label(answer.logprobs, sheet.codes)
+    kind = {"probs": probs, "probs_kind": "code"} if probs else {}
+    if chosen[0] is NONE:
+        return Annotation(example.id, None, Status.NONE_FITS, **kind, **made)
+    labels = [label.id for label in chosen if label is not NONE]
+    return Annotation(example.id, labels[0], Status.OK, labels, **kind, **made)
+
+
+def _by_label(alternatives: Mapping[str, float], codes: Mapping[str, Label]) -> dict[str, float]:
+    """Log-probability of every label whose code is among the first token's alternatives; the variants of a code add up."""
+    found: dict[str, list[float]] = {}
+    for token, logprob in alternatives.items():
+        if (code := token.strip(" \n\t\"'*([").upper()) in codes and len(code) == 1:
+            found.setdefault(codes[code].id, []).append(logprob)
+    return {label: math.log(sum(map(math.exp, values)) or 1e-300) for label, values in found.items()}

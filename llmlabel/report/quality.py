@@ -1,0 +1,241 @@
+"""How good it is: how the taxonomy grew, the scores, and the classifier beside the model that taught it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmlabel.report import words
+from llmlabel.report.plots import Panel, panel, round_up
+
+MOST_EDITS = 400
+METHODS = {
+    "tnt": "the model wrote a table of labels and edited it minibatch by minibatch, as in TnT-LLM",
+    "cluster": "texts that lie close together were grouped, and each group was named beside its neighbours",
+}
+GOLD = {
+    "nmi": ("NMI", "what the labels tell about the true ones; 0 nothing, 1 all"),
+    "ami": ("AMI", "the same, less what chance would give"),
+    "ari": ("ARI", "pairs of texts rightly together or apart, less what chance would give"),
+    "v_measure": ("V-measure", "labels pure, and true classes whole"),
+    "accuracy": ("Accuracy", "share right under the best one-to-one match of labels"),
+    "exact": ("Same name", "share whose label has the very name of the true one"),
+    "macro_f1": ("Macro F1", "every class counts alike"),
+    "ece": ("ECE", "how far confidence is from being right; lower is better"),
+    "k_found": ("Labels found", ""),
+    "k_gold": ("True labels", ""),
+}
+SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest"}
+LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold"}
+PLAIN = {
+    "coverage": ("Coverage", "share of the texts that at least one label fits"),
+    "hit_rate_random": (
+        "Hit rate, random rival",
+        "shown a text, its label and another: how often its own is chosen; a coin: 50%",
+    ),
+    "hit_rate_nearest": (
+        "Hit rate, nearest rival",
+        "the same beside the most similar label: are neighbours told apart?",
+    ),
+    "relevance": ("Relevance", "how well the labels answer the use case"),
+    "redundancy": ("Redundancy", "how far labels say the same thing; lower is better"),
+    "stability_ari": ("Stability", "how alike the labels come out with another seed (ARI; 1 is identical)"),
+}
+
+
+@dataclass
+class Edit:
+    """One change to the table of labels, applied or turned down."""
+
+    op: str
+    label: str
+    into: str
+    reason: str
+    applied: bool
+
+
+@dataclass
+class Step:
+    """One step of the induction."""
+
+    number: int
+    name: str
+    batch: int | None
+    labels: int | None
+    rating: float | None
+    coverage: float | None
+    edits: list[Edit]
+
+
+@dataclass
+class Growth:
+    """How the taxonomy came to be. `hidden`: edits beyond those listed."""
+
+    method: str
+    means: str
+    why: str
+    steps: list[Step]
+    panels: list[Panel]
+    edits: int
+    hidden: int
+
+
+def growth(induction: dict[str, Any]) -> Growth:
+    """The steps and their charts; rating runs from 0 to 100, coverage from 0 to 1."""
+    history = [step for step in induction.get("history") or [] if isinstance(step, dict)]
+    steps, left = [], MOST_EDITS
+    for n, raw in enumerate(history, 1):
+        steps.append(_step(n, raw, left))
+        left -= len(steps[-1].edits)
+    edits = sum(len(step.get("edits") or []) for step in history)
+    method, why = words.field(induction, "method"), words.field(induction, "why", 600).rstrip(".")
+    return Growth(method, METHODS.get(method, ""), why, steps, _panels(steps), edits, max(0, edits - MOST_EDITS))
+
+
+def _step(number: int, raw: dict[str, Any], most: int) -> Step:
+    def whole(key: str) -> int | None:
+        value = words.figure(raw.get(key))
+        return None if value is None else int(value)
+
+    edits = [_edit(e) for e in (raw.get("edits") or [])[: max(0, most)]]
+    known = words.figures(raw)
+    name = words.field(raw, "step")
+    return Step(number, name, whole("batch"), whole("labels"), known.get("rating"), known.get("coverage"), edits)
+
+
+def _edit(raw: dict[str, Any]) -> Edit:
+    op, label, into = (words.field(raw, key) for key in ("op", "label", "into"))
+    return Edit(op, label, into, words.field(raw, "reason", 400), raw.get("applied", True) is not False)
+
+
+def _panels(steps: list[Step]) -> list[Panel]:
+    notes = [_note(step) for step in steps]
+    labels = [step.labels for step in steps]
+    coverage = [None if step.coverage is None else 100 * step.coverage for step in steps]
+    drawn = [
+        panel("Number of labels", labels, notes, round_up(max((n for n in labels if n is not None), default=0))),
+        panel("Rating by the model, of 100", [step.rating for step in steps], notes, 100),
+        panel("Texts covered", coverage, notes, 100, "%"),
+    ]
+    return [p for p in drawn if p]
+
+
+def _note(step: Step) -> str:
+    parts = [f"step {step.number}, {step.name}"]
+    if step.batch is not None:
+        parts.append(f"minibatch {step.batch}")
+    if step.labels is not None:
+        parts.append(f"{step.labels} labels")
+    if step.rating is not None:
+        parts.append(f"rating {step.rating:.0f}")
+    if step.coverage is not None:
+        parts.append(f"{words.percent(step.coverage)} covered")
+    return ", ".join(parts)
+
+
+@dataclass
+class Cell:
+    """One score; `best`: none in its row is better."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass
+class Line:
+    """One score for every method, or one score and what it means."""
+
+    name: str
+    meaning: str
+    cells: list[Cell]
+
+
+@dataclass
+class Scores:
+    """`gold`: against true labels, one column per method; `plain`: without them."""
+
+    columns: list[str] = field(default_factory=list)
+    gold: list[Line] = field(default_factory=list)
+    plain: list[Line] = field(default_factory=list)
+
+
+def scores(metrics: dict[str, Any]) -> Scores:
+    """The two tables of scores; what is absent or null is left out."""
+    found = {str(k): v for k, v in (metrics.get("scores") or {}).items() if isinstance(v, dict)}
+    methods = {k: known for k, v in found.items() if k not in ("no_gold", "student") and (known := words.figures(v))}
+    columns = sorted(methods, key=lambda name: name != "llmlabel")
+    gold = [_gold_line(key, [methods[c].get(key) for c in columns]) for key in _keys(methods)]
+    return Scores([words.clean(c, 40) for c in columns], gold, _plain(found.get("no_gold", {})))
+
+
+def _keys(methods: dict[str, dict[str, float]]) -> list[str]:
+    there = {key for values in methods.values() for key in values}
+    return [key for key in GOLD if key in there] + sorted(there - GOLD.keys())
+
+
+def _gold_line(key: str, values: Sequence[float | None]) -> Line:
+    known = [v for v in values if v is not None]
+    best = min(known) if key in LOWER_IS_BETTER else max(known)
+    contest = key in GOLD and key not in NO_CONTEST and len(known) > 1
+    name, meaning = GOLD.get(key, (words.clean(key, 40).replace("_", " "), ""))
+    return Line(name, meaning, [Cell(words.score(v), contest and v == best) for v in values])
+
+
+def _plain(values: dict[str, Any]) -> list[Line]:
+    known = words.figures(values)
+    order = [key for key in PLAIN if key in known] + sorted(known.keys() - PLAIN.keys())
+    names = {key: PLAIN.get(key, (words.clean(key, 40).replace("_", " "), "")) for key in order}
+    return [Line(*names[key], [Cell(_as_plain(key, known[key]))]) for key in order]
+
+
+def _as_plain(key: str, value: float) -> str:
+    return words.percent(value) if key in SHARES and 0 <= value <= 1 else words.score(value)
+
+
+def in_a_sentence(metrics: dict[str, Any]) -> str:
+    """NMI beside k-means' in words, or the hit rate when there is no gold; "" when there is neither."""
+    found = metrics.get("scores") or {}
+    ours, theirs = (words.figures(found.get(name)).get("nmi") for name in ("llmlabel", "kmeans"))
+    if ours is not None:
+        beside = "" if theirs is None else f" (k-means on the same vectors: {theirs:.2f})"
+        return f"Against the true labels the NMI is {ours:.2f}{beside}."
+    hits = words.figures(found.get("no_gold")).get("hit_rate_nearest")
+    if hits is None:
+        return ""
+    return f"Offered a text's label and the one most like it, a judge picks its own {words.percent(hits)} of the time."
+
+
+@dataclass
+class Student:
+    """The small classifier. Accuracy is agreement with the teacher on texts it was not trained on."""
+
+    name: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    macro_f1: float | None
+    rows: int | None
+    candidates: list[tuple[str, float]]
+
+
+def student(metrics: dict[str, Any]) -> Student | None:
+    raw = (metrics.get("scores") or {}).get("student")
+    if not isinstance(raw, dict) or not raw:
+        return None
+    known = words.figures(raw)
+    tried = sorted(words.figures(raw.get("candidates")).items(), key=lambda pair: -pair[1])
+    return Student(
+        name=_spoken(raw.get("name") or "classifier"),
+        accuracy=known.get("accuracy"),
+        low=known.get("accuracy_low"),
+        high=known.get("accuracy_high"),
+        macro_f1=known.get("macro_f1"),
+        rows=int(known["rows"]) if "rows" in known else None,
+        candidates=[(_spoken(name), value) for name, value in tried],
+    )
+
+
+def _spoken(name: object) -> str:
+    known = {"lightgbm": "LightGBM", "mlp": "MLP (a small neural network)"}
+    return known.get(str(name), words.clean(name, 60).replace("_", " "))

@@ -1,0 +1,210 @@
+"""What the report shows, gathered from the run's files: the opening, the tree and the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlabel.records import Label, Status
+from llmlabel.report import account, quality, words
+from llmlabel.report.files import RunFiles
+from llmlabel.report.plots import Cloud, Dot, Mark, marks, medians, place_names, scaled
+
+MEANING: dict[str, str] = {
+    Status.OK: "got a label",
+    Status.NONE_FITS: "no label fits",
+    Status.LOW_CONFIDENCE: "too unsure to label",
+    Status.PARSE_FAILED: "the answer could not be read",
+    Status.OFF_LIST: "the answer is not in the taxonomy",
+    Status.TRUNCATED: "the answer was cut off",
+    Status.REFUSED: "the model refused",
+    Status.ERROR: "the request failed",
+}
+
+
+@dataclass
+class StatusCount:
+    """How many rows have one status. `kind`: ok, abstained or failed."""
+
+    status: str
+    meaning: str
+    kind: str
+    rows: int
+    share: float
+
+
+@dataclass
+class Node:
+    """One label in the tree; a parent's rows are those of its children and its own."""
+
+    name: str
+    description: str
+    mark: Mark | None
+    rows: int
+    also: int
+    share: float
+    bar: float
+    confidence: float | None
+    examples: list[str]
+    children: list[Node]
+
+
+@dataclass
+class Page:
+    """Everything the template fills in."""
+
+    title: str
+    run_name: str
+    started: str
+    summary: list[str]
+    statuses: list[StatusCount]
+    tree: list[Node]
+    clouds: list[Cloud]
+    mapped: int
+    growth: quality.Growth
+    scores: quality.Scores
+    student: quality.Student | None
+    failures: list[account.Failed]
+    cost: account.Cost
+    redo: account.Redo
+
+
+def gather(folder: Path, files: RunFiles) -> Page:
+    """The page of one run."""
+    clouds = _clouds(files)
+    looks = {cloud.label: cloud.mark for cloud in clouds}
+    tree = [_node(files, label, looks) for label in files.taxonomy.roots]
+    config = files.run.get("config") or {}
+    use_case = files.taxonomy.use_case or str(config.get("use_case") or "")
+    _draw_bars(tree)
+    return Page(
+        title=words.clean(use_case, 200) or "A taxonomy of texts",
+        run_name=words.clean(folder.resolve().name, 80),
+        started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
+        summary=_summary(files),
+        statuses=_statuses(files),
+        tree=_by_rows(tree),
+        clouds=clouds,
+        mapped=sum(len(cloud.dots) for cloud in clouds),
+        growth=quality.growth(files.induction),
+        scores=quality.scores(files.metrics),
+        student=quality.student(files.metrics),
+        failures=account.failed(files),
+        cost=account.cost(files.run),
+        redo=account.redo(files.run),
+    )
+
+
+def _summary(files: RunFiles) -> list[str]:
+    """The whole run in a few plain sentences."""
+    rows, data = files.rows, files.run.get("data") or {}
+    done = rows.statuses.get(Status.OK, 0)
+    labels = words.count(len(files.taxonomy.leaves), "label")
+    if parents := len(files.taxonomy) - len(files.taxonomy.leaves):
+        labels += f" in {words.count(parents, 'group')}"
+    share = words.percent(done / rows.total) if rows.total else "none"
+    lines = [f"{words.count(rows.total, 'text')}, {labels}, {share} labelled."]
+    if rows.sources.get("student") and rows.sources.get("llm"):
+        student, llm = rows.sources["student"], rows.sources["llm"]
+        lines.append(f"The language model labelled {llm:,}; a small classifier trained on those labelled {student:,}.")
+    lines.append(_the_rest(rows.statuses))
+    lines.append(quality.in_a_sentence(files.metrics))
+    notes = [f"{int(data[key]):,} {note}" for key, note in INPUT_NOTES.items() if data.get(key)]
+    if rows.suspect:
+        notes.append(f"{rows.suspect:,} marked as suspect")
+    if notes:
+        lines.append(f"Of all texts: {words.listed(notes)}.")
+    return [line for line in lines if line]
+
+
+INPUT_NOTES = {"empty": "empty", "duplicates": "the same as another", "texts_cut": "too long and cut"}
+
+
+def _the_rest(statuses: dict[str, int]) -> str:
+    unfit, unsure = statuses.get(Status.NONE_FITS, 0), statuses.get(Status.LOW_CONFIDENCE, 0)
+    failed = sum(n for status, n in statuses.items() if _kind(status) == "failed")
+    parts = [f"{unfit:,} fit no label"] * bool(unfit) + [f"{unsure:,} were left open as too unsure"] * bool(unsure)
+    if not parts and not failed:
+        return ""
+    return f"Of the rest, {words.listed([*parts, f'{failed:,} failed' if failed else 'none failed'])}."
+
+
+def _kind(status: str) -> str:
+    if status == Status.OK:
+        return "ok"
+    return "abstained" if status in (Status.NONE_FITS, Status.LOW_CONFIDENCE) else "failed"
+
+
+def _statuses(files: RunFiles) -> list[StatusCount]:
+    counts = files.rows.statuses
+    order = [s for s in Status if counts.get(s)] + sorted(set(counts) - set(Status))
+    whole = sum(counts.values()) or 1
+    return [StatusCount(words.clean(s, 40), MEANING.get(s, ""), _kind(s), counts[s], counts[s] / whole) for s in order]
+
+
+def _node(files: RunFiles, label: Label, looks: dict[str, Mark]) -> Node:
+    children = [_node(files, child, looks) for child in files.taxonomy.children(label.id)]
+    own = files.rows.labels.get(label.id)
+    rows = (own.rows if own else 0) + sum(child.rows for child in children)
+    sure = [(c.confidence, c.rows) for c in children] + ([(own.confidence, own.rows)] if own else [])
+    known = [(c, n) for c, n in sure if c is not None and n]
+    return Node(
+        name=words.clean(label.name, 120),
+        description=words.clean(label.description, 400),
+        mark=None if children else looks.get(label.id, Mark()),
+        rows=rows,
+        also=own.also if own else 0,
+        share=rows / files.rows.total if files.rows.total else 0.0,
+        bar=0.0,
+        confidence=sum(c * n for c, n in known) / sum(n for _, n in known) if known else None,
+        examples=[words.clean(files.texts[i], 300) for i in label.examples if i in files.texts][:3],
+        children=_by_rows(children),
+    )
+
+
+def _by_rows(nodes: list[Node]) -> list[Node]:
+    return sorted(nodes, key=lambda node: -node.rows)
+
+
+def _draw_bars(tree: list[Node]) -> None:
+    """Bars relative to the longest one of all labels that texts are labelled with; a parent has none."""
+    leaves = [node for root in tree for node in _leaves(root)]
+    longest = max((node.rows for node in leaves), default=0) or 1
+    for node in leaves:
+        node.bar = node.rows / longest
+
+
+def _leaves(node: Node) -> list[Node]:
+    return [leaf for child in node.children for leaf in _leaves(child)] if node.children else [node]
+
+
+def _clouds(files: RunFiles) -> list[Cloud]:
+    """The map: one cloud per label, largest first, and one of the texts without a label at the end."""
+    dots: dict[str, list[Dot]] = {}
+    for label, dot in _dots(files):
+        dots.setdefault(label, []).append(dot)
+    known = {label.id: label for label in files.taxonomy.labels}
+    size = {i: (s.rows if (s := files.rows.labels.get(i)) else 0, len(dots.get(i, []))) for i in known}
+    order = sorted((leaf.id for leaf in files.taxonomy.leaves), key=lambda i: size[i], reverse=True)
+    order += [label for label in dots if label and label not in order]
+    centres = medians({i: [(d.x, d.y) for d in dots.get(i, [])] for i in order})
+    looks = marks({i: centres.get(i, (0.0, 0.0)) for i in order})
+    clouds = [Cloud(i, words.clean(known[i].name if i in known else i, 120), looks[i], dots.get(i, [])) for i in order]
+    shown = [cloud for cloud in clouds if cloud.dots]
+    for n, cloud in enumerate(shown, 1):
+        cloud.number, (cloud.x, cloud.y) = n, centres[cloud.label]
+    place_names(shown)
+    unlabelled = Cloud("", "no label", Mark(), dots.get("", []), named=False)
+    return clouds + [unlabelled] * bool(unlabelled.dots)
+
+
+def _dots(files: RunFiles) -> list[tuple[str, Dot]]:
+    table = files.map
+    if not all(isinstance(table.get(key), list) for key in ("x", "y", "label", "text")):
+        return []
+    xs, ys = ([words.figure(value) for value in table[key]] for key in ("x", "y"))
+    rows = zip(xs, ys, table["label"], table["text"], strict=False)
+    sound = [(x, y, label, text) for x, y, label, text in rows if x is not None and y is not None]
+    places = scaled([row[0] for row in sound], [row[1] for row in sound])
+    dots = [Dot(x, y, words.clean(row[3], 160)) for (x, y), row in zip(places, sound, strict=True)]
+    return [(str(row[2] or ""), dot) for row, dot in zip(sound, dots, strict=True)]

@@ -1,0 +1,183 @@
+"""The run folder: what a run is, what it has finished, and how it goes on after a kill.
+
+A step writes its result to `steps/<name>.json` once, atomically; a resumed run reads it back. Whatever a step had
+asked a model before it was killed is in the ledger, so doing the step again pays nothing twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from llmlabel.errors import ConfigError, DataError, RunMismatch
+from llmlabel.records import Taxonomy
+
+if TYPE_CHECKING:
+    import datasets
+
+DONE, PARTIAL = 0, 3
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except OSError as e:
+        with suppress(OSError):
+            temporary.unlink()
+        raise DataError(f"cannot write {path}: {e.strerror}. Free some space or name another --out, then run again") from e
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path} is damaged ({e}); delete it and run again: what was asked is still in the answer store") from e
+
+
+class RunFolder:
+    """One run's folder, locked while it is open.
+
+    Args:
+        path: the folder; made when missing. flow: which flow writes it. definition: what defines the run (its data,
+            taxonomy, method, prompts, models, seed), as plain JSON values. config: the settings in effect.
+    Raises: RunMismatch when the folder holds a run with another definition; ConfigError when it cannot be written or
+        another process is at work in it.
+    """
+
+    def __init__(self, path: Path, *, flow: str, definition: dict[str, Any], config: dict[str, Any]) -> None:
+        self.path = path
+        self._lock = _lock(path)
+        self._timings: dict[str, float] = {}
+        try:
+            self.info: dict[str, Any] = read_json(path / "run.json")
+        except FileNotFoundError:
+            self.info = {"schema": 1, "id": uuid.uuid4().hex, "flow": flow, "definition": definition}
+            self.info["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+        _same_definition(self.info.get("definition", {}), definition, path)
+        self.finished = self.info.get("exit") == DONE
+        if not self.finished:
+            self.info |= {"config": config, "package": metadata.version("llmlabel"), "exit": None}
+            self.save()
+
+    @property
+    def id(self) -> str:
+        return str(self.info["id"])
+
+    def save(self) -> None:
+        write_json(self.path / "run.json", self.info)
+
+    def step(self, name: str, make: Callable[[], Any]) -> Any:
+        """The JSON result of a step: read back when it is there, else made and kept."""
+        file = self.path / "steps" / f"{name}.json"
+        try:
+            return read_json(file)
+        except FileNotFoundError:
+            start = time.monotonic()
+            value = make()
+            write_json(file, value)
+            self.spent(name, time.monotonic() - start)
+            return value
+
+    def spent(self, name: str, seconds: float) -> None:
+        timings = self.info.setdefault("timings", {})
+        timings[name] = round(timings.get(name, 0.0) + seconds, 3)
+
+    def forget(self, pattern: str) -> None:
+        """Drop step results, so that they are made again."""
+        for file in (self.path / "steps").glob(f"{pattern}.json"):
+            file.unlink()
+
+    def finish(self, code: int) -> None:
+        self.info |= {"exit": code, "ended": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.save()
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = (path / ".lock").open("w")
+    except OSError as e:
+        raise ConfigError(f"cannot write to --out {path}: {e.strerror}") from e
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+        raise ConfigError(f"another process is at work in {path}; wait for it, or name another --out") from e
+    return handle
+
+
+def _same_definition(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+    different = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    if different:
+        lines = "\n".join(f"  {k}: was {_short(old.get(k))}, now {_short(new.get(k))}" for k in different)
+        raise RunMismatch(
+            f"{path} holds a run that was defined differently:\n{lines}\n"
+            f"Give back the old settings to go on with it, or start a new run from it: --out NEW --from {path}"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or partly finished) run, to be read."""
+
+    path: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return dict(read_json(self.path / "run.json"))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(read_json(self.path / "metrics.json"))
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        return Taxonomy.load(self.path / "taxonomy.yaml")
+
+    @property
+    def labels(self) -> datasets.Dataset:
+        """One row per input row, in input order; see labels.parquet in the docs."""
+        import datasets
+
+        return datasets.Dataset.from_parquet(str(self.path / "labels.parquet"))
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises: ConfigError when there is none.
+    """
+    if not (Path(path) / "run.json").is_file():
+        raise ConfigError(f"{path} is not a run folder (it has no run.json)")
+    return Run(Path(path))

@@ -1,0 +1,60 @@
+"""Fixtures every kind of test shares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import fake_openai`
+
+from fake_openai import FakeOpenAI
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test uses the keys or the server of whoever runs it."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LLMLABEL_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def fake_server() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir() -> Path:
+    """SmolLM2-135M-Instruct as a folder (bf16 safetensors), made once from the packaged GGUF file and kept."""
+    root = Path(os.environ.get("LLMLABEL_TEST_CACHE") or platformdirs.user_cache_dir("llmlabel-tests"))
+    target = root / "smollm2-135m-instruct"
+    if not (target / "model.safetensors").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            made = _unpack_smollm2(Path(scratch) / "model")
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(made, target)
+    return target
+
+
+def _unpack_smollm2(into: Path) -> Path:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from llmlabel.llm.backends.embedded import connect
+    from llmlabel.llm.options import Options
+
+    packaged = connect(Options(""))
+    where = {"pretrained_model_name_or_path": packaged._folder, "gguf_file": packaged._gguf}
+    config = GgufConfig(dequantize=True)
+    AutoTokenizer.from_pretrained(**where).save_pretrained(into)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=config)
+    model.save_pretrained(into)
+    return into
