@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmlabel.report.words import clean, score
+from llmlabel.report.words import clean
 
 WIDTH, HEIGHT, EDGE = 1000, 640, 26
 COLOURS, SHAPES = 8, 4
@@ -127,10 +127,13 @@ def _text_width(text: str) -> float:
 
 @dataclass
 class Panel:
-    """One small line chart. `points`: (x, y, what it shows); `ticks_y`: (y, words); `ticks_x`: (x, words)."""
+    """One small line chart. `lines`: per line its points (x, y, what it shows), the line that matters last.
+
+    `ticks_y`: (y, words). `ticks_x`: (x, words). `last`: the last value of the line that matters.
+    """
 
     title: str
-    points: list[tuple[float, float, str]]
+    lines: list[list[tuple[float, float, str]]]
     ticks_y: list[tuple[float, str]]
     ticks_x: list[tuple[float, str]]
     last: str
@@ -139,30 +142,31 @@ class Panel:
     HEIGHT = 194
     LEFT, RIGHT, TOP, BOTTOM = 40, 300, 16, 156
 
-    @property
-    def line(self) -> str:
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in self.points)
 
+def panel(title: str, lines: Sequence[Sequence[tuple[float | None, str]]], top: float, unit: str = "") -> Panel | None:
+    """A line chart over the steps, from 0 to `top`.
 
-def panel(title: str, values: Sequence[float | None], notes: Sequence[str], top: float, unit: str = "") -> Panel | None:
-    """A line chart over the steps, from 0 to `top`; None when fewer than two steps have a value."""
-    known = [(n, v) for n, v in enumerate(values) if v is not None]
-    if len(known) < 2:
+    Args:
+        lines: per line a (value, what to show) for each step; the line that matters last.
+    Returns: None when that line has fewer than three values, which need no chart.
+    """
+    known = [[(n, v, note) for n, (v, note) in enumerate(line) if v is not None] for line in lines]
+    if not known or len(known[-1]) < 3:
         return None
+    steps = max(len(line) for line in lines)
 
     def at_x(n: float) -> float:
-        return Panel.LEFT + (Panel.RIGHT - Panel.LEFT) * n / (len(values) - 1)
+        return round(Panel.LEFT + (Panel.RIGHT - Panel.LEFT) * n / (steps - 1), 1)
 
     def at_y(v: float) -> float:
-        return Panel.BOTTOM - (Panel.BOTTOM - Panel.TOP) * min(v / top, 1.0)
+        return round(Panel.BOTTOM - (Panel.BOTTOM - Panel.TOP) * min(v / top, 1.0), 1)
 
-    every = max(1, -(-len(values) // 8))
     return Panel(
         title,
-        [(at_x(n), at_y(v), notes[n]) for n, v in known],
-        [(at_y(v), f"{score(v) if v != int(v) else int(v)}{unit}") for v in (0, top / 2, top)],
-        [(at_x(n), str(n + 1)) for n in range(0, len(values), every)],
-        f"{round(known[-1][1])}{unit}",
+        [[(at_x(n), at_y(v), note) for n, v, note in line] for line in known],
+        [(at_y(v), f"{v:.0f}{unit}") for v in (0, top / 2, top)],
+        [(at_x(n), str(n + 1)) for n in range(0, steps, max(1, -(-steps // 8)))],
+        f"{round(known[-1][-1][1])}{unit}",
     )
 
 

@@ -1,4 +1,4 @@
-"""How good it is: how the taxonomy grew, the scores, and the classifier beside the model that taught it."""
+"""How good it is: the scores, and the classifier beside the model that taught it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,42 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlabel.report import words
-from llmlabel.report.plots import Panel, panel, round_up
 
-MOST_EDITS = 400
-METHODS = {
-    "tnt": "the model wrote a table of labels and edited it minibatch by minibatch, as in TnT-LLM",
-    "cluster": "texts that lie close together were grouped, and each group was named beside its neighbours",
-}
 GOLD = {
     "nmi": ("NMI", "what the labels tell about the true ones; 0 nothing, 1 all"),
     "ami": ("AMI", "the same, less what chance would give"),
     "ari": ("ARI", "pairs of texts rightly together or apart, less what chance would give"),
     "v_measure": ("V-measure", "labels pure, and true classes whole"),
     "accuracy": ("Accuracy", "share right under the best one-to-one match of labels"),
+    "homogeneity": ("Homogeneity", "every label holds one true class only"),
+    "completeness": ("Completeness", "every true class lies in one label"),
+    "purity": ("Purity", "share of texts in the largest true class of their label; grows with the number of labels"),
     "exact": ("Same name", "share whose label has the very name of the true one"),
     "macro_f1": ("Macro F1", "every class counts alike"),
     "ece": ("ECE", "how far confidence is from being right; lower is better"),
     "k_found": ("Labels found", ""),
     "k_gold": ("True labels", ""),
+    "rows": ("Texts compared", ""),
 }
-SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest"}
-LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold"}
+SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest", "relevance", "redundancy"}
+LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold", "rows", "purity"}
+PLAIN = {
+    "coverage": ("Coverage", "share of the texts that at least one label fits"),
+    "hit_rate_random": (
+        "Hit rate, random rival",
+        "shown a text, its label and another: how often its own is chosen; a coin: 50%",
+    ),
+    "hit_rate_nearest": (
+        "Hit rate, nearest rival",
+        "the same beside the most similar label: are neighbours told apart?",
+    ),
+    "relevance": ("Relevance", "share of the labels that a judge finds to serve the use case"),
+    "redundancy": ("Redundancy", "share of the pairs of labels that say nearly the same; lower is better"),
+    "max_similarity": ("Closest pair", "cosine of the two labels most alike; lower is better"),
+    "stability_ari": ("Stability", "how alike the groups come out on other samples of the texts (ARI); 1 is identical"),
+}
+SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest", "relevance", "redundancy"}
+LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold", "rows", "purity"}
 PLAIN = {
     "coverage": ("Coverage", "share of the texts that at least one label fits"),
     "hit_rate_random": (
@@ -42,96 +57,6 @@ PLAIN = {
     "redundancy": ("Redundancy", "how far labels say the same thing; lower is better"),
     "stability_ari": ("Stability", "how alike the labels come out with another seed (ARI; 1 is identical)"),
 }
-
-
-@dataclass
-class Edit:
-    """One change to the table of labels, applied or turned down."""
-
-    op: str
-    label: str
-    into: str
-    reason: str
-    applied: bool
-
-
-@dataclass
-class Step:
-    """One step of the induction."""
-
-    number: int
-    name: str
-    batch: int | None
-    labels: int | None
-    rating: float | None
-    coverage: float | None
-    edits: list[Edit]
-
-
-@dataclass
-class Growth:
-    """How the taxonomy came to be. `hidden`: edits beyond those listed."""
-
-    method: str
-    means: str
-    why: str
-    steps: list[Step]
-    panels: list[Panel]
-    edits: int
-    hidden: int
-
-
-def growth(induction: dict[str, Any]) -> Growth:
-    """The steps and their charts; rating runs from 0 to 100, coverage from 0 to 1."""
-    history = [step for step in induction.get("history") or [] if isinstance(step, dict)]
-    steps, left = [], MOST_EDITS
-    for n, raw in enumerate(history, 1):
-        steps.append(_step(n, raw, left))
-        left -= len(steps[-1].edits)
-    edits = sum(len(step.get("edits") or []) for step in history)
-    method, why = words.field(induction, "method"), words.field(induction, "why", 600).rstrip(".")
-    return Growth(method, METHODS.get(method, ""), why, steps, _panels(steps), edits, max(0, edits - MOST_EDITS))
-
-
-def _step(number: int, raw: dict[str, Any], most: int) -> Step:
-    def whole(key: str) -> int | None:
-        value = words.figure(raw.get(key))
-        return None if value is None else int(value)
-
-    edits = [_edit(e) for e in (raw.get("edits") or [])[: max(0, most)]]
-    known = words.figures(raw)
-    name = words.field(raw, "step")
-    return Step(number, name, whole("batch"), whole("labels"), known.get("rating"), known.get("coverage"), edits)
-
-
-def _edit(raw: dict[str, Any]) -> Edit:
-    op, label, into = (words.field(raw, key) for key in ("op", "label", "into"))
-    return Edit(op, label, into, words.field(raw, "reason", 400), raw.get("applied", True) is not False)
-
-
-def _panels(steps: list[Step]) -> list[Panel]:
-    notes = [_note(step) for step in steps]
-    labels = [step.labels for step in steps]
-    coverage = [None if step.coverage is None else 100 * step.coverage for step in steps]
-    drawn = [
-        panel("Number of labels", labels, notes, round_up(max((n for n in labels if n is not None), default=0))),
-        panel("Rating by the model, of 100", [step.rating for step in steps], notes, 100),
-        panel("Texts covered", coverage, notes, 100, "%"),
-    ]
-    return [p for p in drawn if p]
-
-
-def _note(step: Step) -> str:
-    parts = [f"step {step.number}, {step.name}"]
-    if step.batch is not None:
-        parts.append(f"minibatch {step.batch}")
-    if step.labels is not None:
-        parts.append(f"{step.labels} labels")
-    if step.rating is not None:
-        parts.append(f"rating {step.rating:.0f}")
-    if step.coverage is not None:
-        parts.append(f"{words.percent(step.coverage)} covered")
-    return ", ".join(parts)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 from llmlabel.records import Label, Status
 from llmlabel.report import account, quality, words
 from llmlabel.report.files import RunFiles
+from llmlabel.report.growth import Growth, growth
 from llmlabel.report.plots import Cloud, Dot, Mark, marks, medians, place_names, scaled
 
 MEANING: dict[str, str] = {
@@ -61,7 +62,7 @@ class Page:
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
-    growth: quality.Growth
+    growth: Growth
     scores: quality.Scores
     student: quality.Student | None
     failures: list[account.Failed]
@@ -86,7 +87,7 @@ def gather(folder: Path, files: RunFiles) -> Page:
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),
-        growth=quality.growth(files.induction),
+        growth=growth(files.induction, files.taxonomy),
         scores=quality.scores(files.metrics),
         student=quality.student(files.metrics),
         failures=account.failed(files),

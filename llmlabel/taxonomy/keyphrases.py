@@ -15,16 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from llmlabel.taxonomy.words import VAGUE, Counts, Key, count, key_of, stem, tokens
+from llmlabel.taxonomy.words import CHARACTERS, VAGUE, Counts, Key, count, key_of, stem, tokens
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
-SAME_TEXTS = 0.5
-RARE_PART = 0.15
+SAME_TEXTS = 0.5  # a part found at most twice as often as the longer phrase gives way to it
+RARE_PART = 0.15  # a longer phrase found less than this often beside its part gives way to the part
 MODEL_WEIGHT = 2.0  # of the model's score where there is no similarity
 MODEL_WEIGHT_BESIDE = 0.5  # and where there is
 SIMILARITY_WEIGHT = 2.0
+QUOTED_WORDS, QUOTED_CHARACTERS = 16, 160
 
 
 def candidate_names(texts: Sequence[str], assignment: IntArray, *, per_cluster: int = 12) -> list[list[str]]:
@@ -95,14 +96,27 @@ def choose_names(
 
 
 def describe(texts: Sequence[str], assignment: IntArray, k: int, keyphrases: Sequence[str]) -> str:
-    """A description of cluster ``k`` taken from its texts, of at most about 30 words."""
+    """A description of cluster ``k`` taken from its texts, of at most about 30 words.
+
+    Args:
+        texts: N texts.
+        assignment: (N,) cluster ids.
+        k: the cluster.
+        keyphrases: its phrases, best first; the first three are named, the example is the text that holds most of all
+            of them for its length.
+    """
     members = [texts[i] for i in np.flatnonzero(assignment == k).tolist()]
     about = ", ".join(phrase if not phrase.istitle() else phrase.lower() for phrase in keyphrases[:3])
     wanted = {word for phrase in keyphrases for word in key_of(phrase)}
     example = max(members, key=lambda text: _closeness(text, wanted), default="")
-    words = example.split()
-    quote = " ".join(words[:16]) + (" …" if len(words) > 16 else "")
+    quote = _cut(example)
     return f"Texts about {about}; for example: «{quote}»" if about else f"For example: «{quote}»"
+
+
+def _cut(text: str) -> str:
+    words = text[:CHARACTERS].split()
+    short = " ".join(words[:QUOTED_WORDS])[:QUOTED_CHARACTERS]
+    return short if short == " ".join(text.split()) else f"{short} …"
 
 
 def _closeness(text: str, wanted: set[str]) -> float:

@@ -36,16 +36,17 @@ VAGUE = _words(
     topic category label cluster group item kind type sort way lot bit etc example"""
 )
 _CHATTY = _words(
-    """want wanna need tell know help like get got let make use using used give say said says think thought look looking
-    find please thanks thank hi hello hey okay ok yes no sure really actually just good great bad nice new old best
-    better right lot try trying tried able possible come coming going gonna gotta dont doesnt didnt isnt wasnt cant wont
-    im ive id ill youre thats whats lets whos hows people person today tomorrow yesterday day time long short big small
-    little different same maybe ask question assist assistance check having getting checking available soon told times
-    ago keeps keep pretty believe explain happening happen happens seeing expect receive receiving contains contain
-    allows allow provides provide provided far entire involved exist ur plz pls u bring mean means wondering wonder
-    recently immediately currently quickly properly correctly issue issues problem problems trouble troubles error
-    errors fix options option required denied show set put work works working does did do don t s m re ve ll d aren couldn
-    didn doesn hadn hasn haven isn mightn mustn needn shan shouldn wasn weren wouldn ain won"""
+    """want wanna need tell know help like get got let make use using used give say said says think thought look
+    looking find please thanks thank hi hello hey okay ok yes no sure really actually just good great bad nice new
+    old best better right lot try trying tried able possible come coming going gonna gotta dont doesnt didnt isnt
+    wasnt cant wont im ive id ill youre thats whats lets whos hows people person today tomorrow yesterday day time
+    long short big small little different same maybe ask question assist assistance check having getting checking
+    available soon told times ago keeps keep pretty believe explain happening happen happens seeing expect receive
+    receiving contains contain allows allow provides provide provided far entire involved exist ur plz pls u bring
+    mean means wondering wonder recently immediately currently quickly properly correctly issue issues problem
+    problems trouble troubles error errors fix options option required denied show set put work works working does
+    did do don t s m re ve ll d aren couldn didn doesn hadn hasn haven isn mightn mustn needn shan shouldn wasn
+    weren wouldn ain won"""
 )
 _CONTENT = _words("bill call fire system top bottom detail interest mill amount computer")
 _PROFANE = _words(
@@ -86,7 +87,7 @@ class Counts:
 
 
 def tokens(text: str) -> list[str]:
-    """Words and punctuation marks of the first CHARACTERS characters; letters of any script, marks kept with letters."""
+    """Words and punctuation marks of the first CHARACTERS characters; letters of any script with their marks."""
     return _WORD.findall(text[:CHARACTERS])
 
 

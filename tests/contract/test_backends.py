@@ -18,7 +18,7 @@ from typing import Literal
 
 import pytest
 from fake_openai import FakeOpenAI, fill
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from llmlabel.errors import BackendError, ConfigError, RequestRejected
 from llmlabel.llm import Client, Ledger, connect
@@ -42,7 +42,7 @@ HOSTILE = {
 
 class Mood(BaseModel):
     mood: Literal["good", "bad"]
-    words: list[Literal["red", "blue"]]
+    words: list[Literal["red", "blue"]] = Field(max_length=3)
 
 
 MOOD = strict_schema(Mood)
@@ -54,7 +54,7 @@ def say(text: str, **more: object) -> Request:
 
 REQUESTS = [
     say("Name a colour."),
-    say("Is the weather good? Answer as JSON.", schema=MOOD, max_tokens=60),
+    say("Is the weather good? Answer as JSON.", schema=MOOD, max_tokens=100),
     say("Answer with A or B.", max_tokens=1, top_logprobs=5),
     ScoreRequest("The capital of France is", [" Paris", " a banana", " Paris, and it is big"]),
     *(say(text) for text in HOSTILE.values()),
@@ -62,11 +62,13 @@ REQUESTS = [
 
 
 @pytest.fixture(scope="session")
-def real_vllm(smollm2_dir: Path) -> str:
+def real_vllm(smollm2_dir: Path) -> Iterator[str]:
     if not os.environ.get("LLMLABEL_VLLM_PYTHON"):
         message = "LLMLABEL_VLLM_PYTHON names no interpreter with vLLM"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return f"vllm:{smollm2_dir}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMLABEL_VLLM_ARGS", "--enforce-eager")  # starts in half the time
+        yield f"vllm:{smollm2_dir}"
 
 
 @pytest.fixture(scope="session")

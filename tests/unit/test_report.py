@@ -479,12 +479,52 @@ def test_names_on_the_map_do_not_cover_each_other() -> None:
 def test_charts_take_any_numbers() -> None:
     assert scaled([], []) == []
     assert scaled([1.0, 1.0], [2.0, 2.0]) == [(WIDTH / 2, HEIGHT / 2)] * 2
-    assert panel("t", [3], ["a"], 4) is None
-    assert panel("t", [None, 3, None], ["a"] * 3, 4) is None
-    drawn = panel("t", [1, None, 9], ["a", "b", "c"], 4)
+    assert panel("t", [], 4) is None
+    assert panel("t", [[(3, "a"), (None, "b"), (4, "c")]], 4) is None
+    drawn = panel("t", [[(2, "x")], [(1, "a"), (None, "b"), (9, "c"), (8.6, "d")]], 4)
     assert drawn is not None
-    assert [note for *_, note in drawn.points] == ["a", "c"]
+    assert [note for *_, note in drawn.lines[-1]] == ["a", "c", "d"]
     assert drawn.last == "9"
+
+
+def test_chains_are_told_apart(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    chains = [
+        {
+            "step": "update",
+            "chain": chain,
+            "batch": n,
+            "labels": 3 + n * chain,
+            "rating": 50 + n,
+            "coverage": 0.5,
+            "edits": [],
+        }
+        for chain in (1, 2)
+        for n in range(1, 4)
+    ]
+    chosen = {"step": "choose", "chain": 1, "batch": 0, "labels": 6, "rating": None, "coverage": None, "edits": []}
+    drop = {
+        "op": "merge",
+        "label": "late-parcel",
+        "into": "return",
+        "name": "",
+        "reason": "same",
+        "applied": False,
+        "problem": "no!",
+    }
+    inside = {"step": "update", "chain": 1, "batch": 1, "labels": 2, "edits": [drop], "within": "money"}
+    _json(folder / "steps" / "induction.json", {"method": "tnt", "why": "", "history": [*chains, chosen, inside]})
+    page = write_report(folder)
+    text = see(page).text
+    for wanted in (
+        "2 chains ran",
+        "Chain 1, the one that was kept",
+        "Inside Money, Chain 1",
+        "Parcel is late → Returning an order",
+        "no!",
+    ):
+        assert wanted in text
+    assert page.read_text(encoding="utf-8").count('<g class="rival">') == 3
 
 
 def test_words() -> None:
