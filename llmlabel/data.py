@@ -6,6 +6,7 @@ Files are read and streamed through `datasets`; nothing is copied into its cache
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -54,6 +55,8 @@ def stream(spec: str, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         for table in dataset.with_format("arrow").iter(batch_size=batch_rows):
             yield table
     except Exception as e:  # whatever the reader of this format raises
+        if "BatchSize must be greater than 0" in _cause(e):  # how the parquet reader puts an empty file
+            return
         raise DataError(f"cannot read {spec}: {_cause(e)}. {_advice(e)}") from e
 
 
@@ -67,6 +70,7 @@ def _open(spec: str) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # its errors come back as exceptions
     if spec.startswith("hf://"):
         name, _, split = spec[5:].partition(":")
         try:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from llmlabel import students
 from llmlabel.errors import ConfigError, DataError
@@ -88,6 +89,11 @@ def train(vectors: FloatArray, targets: Sequence[str], *, seed: int, student: st
     """
     if not len(targets):
         raise DataError("no text has a usable label, so there is nothing to train a classifier on")
+    with threadpool_limits(1):  # many small fits: threads would cost more than they bring
+        return _train(vectors, targets, seed, student)
+
+
+def _train(vectors: FloatArray, targets: Sequence[str], seed: int, student: str) -> Classifier:
     labels = sorted(set(targets))
     index = {label: k for k, label in enumerate(labels)}
     codes = np.array([index[t] for t in targets], dtype=np.int64)

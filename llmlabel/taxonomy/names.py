@@ -65,4 +65,4 @@ def shorten(text: str, max_words: int) -> str:
         return " ".join(parts)
     cut = " ".join(parts[:max_words])
     end = max(cut.rfind(". "), cut.rfind("; "), cut.rfind(", "))
-    return (cut[:end] if end > len(cut) // 2 else cut).rstrip(",;. ") + "."
+    return (cut[:end] if end > len(cut) // 3 else cut).rstrip(",;. ") + "."

@@ -19,7 +19,7 @@ from llmlabel.llm.process import ServerProcess, free_port
 # a server with a child of its own, which ignores the polite signal
 STUBBORN = """
 import http.server, signal, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", 
+child = subprocess.Popen([sys.executable, "-c",
     "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(99)"])
 print("pids", child.pid, flush=True)
 http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")

@@ -1,0 +1,77 @@
+"""The run folder: atomic, locked, resumable, and true to its definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmlabel.errors import ConfigError, DataError, RunMismatch
+from llmlabel.runs import RunFolder, load_run, write_atomic
+
+WHAT = {"flow": "taxonomy", "config": {}}
+
+
+def test_a_step_is_made_once_and_read_back(tmp_path: Path) -> None:
+    made: list[int] = []
+    for _ in range(2):
+        folder = RunFolder(tmp_path / "r", definition={"seed": 0}, **WHAT)
+        assert folder.step("one", lambda: made.append(1) or {"x": "ü"}) == {"x": "ü"}
+        folder.close()
+    assert made == [1]
+
+
+def test_another_definition_is_refused_and_named(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "r", definition={"seed": 0, "data": "a"}, **WHAT).close()
+    with pytest.raises(RunMismatch, match=r"seed: was 0, now 1") as error:
+        RunFolder(tmp_path / "r", definition={"seed": 1, "data": "a"}, **WHAT)
+    assert "--from" in str(error.value)
+    assert "data" not in str(error.value).split("Give back")[0].split("differently")[1]
+
+
+def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path / "r", definition={}, **WHAT)
+    with pytest.raises(ConfigError, match="another process"):
+        RunFolder(tmp_path / "r", definition={}, **WHAT)
+    first.close()
+    RunFolder(tmp_path / "r", definition={}, **WHAT).close()
+
+
+def test_a_finished_run_is_not_rewritten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "r", definition={}, **WHAT)
+    folder.finish(0)
+    folder.close()
+    before = (tmp_path / "r" / "run.json").read_bytes()
+    again = RunFolder(tmp_path / "r", definition={}, **WHAT)
+    assert again.finished
+    again.close()
+    assert (tmp_path / "r" / "run.json").read_bytes() == before
+
+
+def test_unwritable_and_damaged_places_say_so(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(ConfigError, match="cannot write to --out"):
+        RunFolder(file / "r", definition={}, **WHAT)
+    folder = RunFolder(tmp_path / "r", definition={}, **WHAT)
+    (tmp_path / "r" / "steps").mkdir()
+    (tmp_path / "r" / "steps" / "one.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        folder.step("one", dict)
+    folder.close()
+    with pytest.raises(ConfigError, match="not a run folder"):
+        load_run(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
