@@ -28,11 +28,13 @@ from llmlabel.taxonomy.diff import diff
 from llmlabel.taxonomy.settings import Induction, Setting
 
 SHORTLIST = 25
-WEIGHT_SCORES, WEIGHT_WRITES = 0.9, 0.5  # share of the vectors beside a model that only scores, and a small one that writes
+WEAK_SHARE = 1 / 6  # of a weak model's own distribution beside that of the vectors
 ROWS = 4096
 
 
-def to_label(examples: Sequence[Example], induced_on: Iterable[str], size: int, seed: int, kept: Mapping[str, Annotation]) -> list[Example]:
+def to_label(
+    examples: Sequence[Example], induced_on: Iterable[str], size: int, seed: int, kept: Mapping[str, Annotation]
+) -> list[Example]:
     """Which rows the teacher labels: texts the taxonomy was made from first, then others, drawn with the seed."""
     rest = [e for e in examples if e.text.strip() and e.id not in kept]
     known = set(induced_on)
@@ -46,11 +48,15 @@ def label_evidence(
 ) -> np.ndarray[Any, Any]:
     """(N, L) log-probabilities of the taxonomy's leaves by vectors alone.
 
+    The induction's own distribution where it has one of these labels for a text; else by nearness to the labels' centres.
     A label's centre is the mean of the texts that were assigned to it in the induction, else of its name with its
     description and its example texts.
     """
     leaves = taxonomy.leaves
     place = {label.id: k for k, label in enumerate(leaves)}
+    own = [induction.probs.get(e.id, {}) for e in examples]
+    if all(p.keys() == place.keys() for p in own):
+        return np.log(np.array([[p[label.id] for label in leaves] for p in own]) + 1e-12)
     members = [(row, place[label]) for row, label in induction.assignment.items() if label in place and row in texts]
     found = {k for _, k in members}
     said = [(f"{label.name}: {label.description}", k) for k, label in enumerate(leaves) if k not in found]
@@ -83,9 +89,21 @@ def settle(
 ) -> list[Annotation]:
     """Final labels of the teacher; the vectors have a say where the model is weak."""
     rows = [from_json(values) for values in raw]
-    writes = setting.models["label"].backend.features.writes
-    pooled = Evidence(evidence, WEIGHT_WRITES if writes else WEIGHT_SCORES) if weak else None
-    return annotation.settle(rows, taxonomy, pooled)
+    return annotation.settle(rows, taxonomy, Evidence(evidence, 1 - WEAK_SHARE) if weak else None)
+
+
+def by_vectors(
+    examples: Sequence[Example], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting
+) -> list[Annotation]:
+    """Labels by the vectors alone, where no model is good enough to be asked."""
+    ids = [label.id for label in taxonomy.leaves]
+    rows = []
+    for example, probs in zip(examples, np.exp(evidence), strict=True):
+        best, sure = ids[int(probs.argmax())], round(float(probs.max()), 6)
+        named = dict(zip(ids, np.round(probs, 6).tolist(), strict=True))
+        name = f"vectors@{setting.embedder.spec}"
+        rows.append(Annotation(example.id, best, Status.OK, [best], sure, named, "vector", "student", name))
+    return rows
 
 
 def from_json(values: Mapping[str, Any]) -> Annotation:
@@ -161,7 +179,12 @@ def carried_over(
     change = diff(old.taxonomy, taxonomy)
     stale = {label.id for label in change.removed} | {label.id for _, label in change.changed}
     added = {label.id for label in change.added}
-    before = dict(zip(*(pq.read_table(old.path / "steps" / "rows.parquet").column(c).to_pylist() for c in ("id", "digest")), strict=True))
+    before = dict(
+        zip(
+            *(pq.read_table(old.path / "steps" / "rows.parquet").column(c).to_pylist() for c in ("id", "digest")),
+            strict=True,
+        )
+    )
     now = {e.id: next(iter(hashed_ids([e.text], Counter()))) for e in examples}
     why: Counter[str] = Counter()
     kept: dict[str, Annotation] = {}
@@ -223,5 +246,3 @@ def _two_dimensions(vectors: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any,
 
 def write_failures(path: Path, failures: Sequence[Mapping[str, str]]) -> None:
     write_atomic(path, "".join(json.dumps(f, ensure_ascii=False) + "\n" for f in failures))
-
-

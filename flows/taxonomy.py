@@ -6,15 +6,16 @@ import random
 from collections import Counter
 from typing import Any
 
+from llmlabel.flows import labelling
+from llmlabel.flows.common import Follower, account, link, open_run, show_markdown, show_table, timed
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from llmlabel.annotation import label as labels_of
 from llmlabel.config import TaxonomyConfig
 from llmlabel.data import fingerprint, read_examples
 from llmlabel.errors import DataError
 from llmlabel.events import emit
-from llmlabel.flows import labelling
-from llmlabel.flows.common import Follower, account, link, open_run, show_markdown, show_table, timed
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy, batched
@@ -25,7 +26,6 @@ from llmlabel.taxonomy import scores as scoring
 from llmlabel.taxonomy.ability import can_edit
 from llmlabel.taxonomy.induce import induce_taxonomy, sample, setting_of
 from llmlabel.taxonomy.settings import PROMPTS, Induction
-from llmlabel.annotation import label as labels_of
 
 SCORED = 5000  # rows with gold that scores are computed on
 PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -55,7 +55,11 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     pinned = PROMPTS | scoring.PROMPTS | labels_of.PROMPTS
     hashes = prompts.hashes(pinned)
     given = Taxonomy.load(config.taxonomy).model_dump() if config.taxonomy else None
-    extra = {"data": {"fingerprint": fingerprint(examples), "rows": len(examples)}, "prompts": hashes, "taxonomy": given}
+    extra = {
+        "data": {"fingerprint": fingerprint(examples), "rows": len(examples)},
+        "prompts": hashes,
+        "taxonomy": given,
+    }
     with open_run(config, "taxonomy", extra) as (folder, models):
         emit("start", flow="taxonomy", out=str(folder.path), rows=len(examples), run=folder.id)
         if folder.finished:
@@ -90,9 +94,7 @@ def run_steps(work: Work) -> int:
 
 @task(name="read", **PLAIN)
 def read(config: TaxonomyConfig) -> list[Example]:
-    return read_examples(
-        config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column
-    )
+    return read_examples(config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column)
 
 
 def described(examples: list[Example], config: TaxonomyConfig) -> dict[str, int]:
@@ -132,15 +134,19 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
     chosen = labelling.to_label(
         work.examples, (e.id for e in work.sample), max(0, config.label_with_llm - len(kept)), config.seed, kept
     )
+    if not chosen:
+        return list(kept.values())
     texts = {e.id: e.text for e in work.examples}
+    evidence = labelling.label_evidence(chosen, tree, induction, texts, work.setting)
+    able, why = can_edit(work.setting)
+    if config.label_by == "vectors" or (config.label_by == "auto" and not able):
+        emit("note", text="labels by vectors: " + ("as asked for" if config.label_by == "vectors" else why))
+        return [*kept.values(), *labelling.by_vectors(chosen, tree, evidence, work.setting)]
     raw: list[dict[str, Any]] = []
-    evidence = labelling.label_evidence(chosen, tree, induction, texts, work.setting) if chosen else None
     count = work.setting.counter("label", len(chosen))
     for n, shard in enumerate(batched(list(range(len(chosen))), config.shard_size)):
-        raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard] if evidence is not None else None, n, count)
-    weak = not can_edit(work.setting)[0] if chosen else False
-    settled = labelling.settle(raw, tree, evidence, work.setting, weak) if chosen else []
-    return [*kept.values(), *settled]
+        raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard], n, count)
+    return [*kept.values(), *labelling.settle(raw, tree, evidence, work.setting, weak=not able)]
 
 
 @task(name="label", task_run_name="label shard {number}", **PLAIN)

@@ -39,21 +39,29 @@ def run_taxonomy(
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command on it resumes.")] = None,
     from_run: Annotated[Path | None, typer.Option("--from", help="An earlier run to start from; asks only what changed.")] = None,
     taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml instead of inducing one.")] = None,
-    llm: Annotated[str | None, typer.Option(help=f"Model: {SPEC}. [default: hosted if a key or URL is set, else embedded]")] = None,
+    llm: Annotated[
+        str | None, typer.Option(help=f"Model: {SPEC}. [default: hosted if a key or URL is set, else embedded]")
+    ] = None,
     judge: Annotated[str | None, typer.Option(help="Model that scores the labels. [default: --llm]")] = None,
-    method: Annotated[str | None, typer.Option(help="auto, tnt (TnT-LLM's chain) or cluster (name clusters). [default: auto]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, tnt (TnT-LLM's chain) or cluster (name clusters). [default: auto]")
+    ] = None,
     max_labels: Annotated[int | None, typer.Option(help="Most labels on one level. [default: 25]")] = None,
     levels: Annotated[int | None, typer.Option(help="1, or 2: induce again inside each category. [default: 1]")] = None,
     induce_on: Annotated[int | None, typer.Option(help="Texts to induce the taxonomy on. [default: 2000]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Texts in one minibatch of the chain. [default: 200]")] = None,
-    label_with_llm: Annotated[int | None, typer.Option(help="Texts the model labels; the classifier does the rest. [default: 1000]")] = None,
+    label_with_llm: Annotated[
+        int | None, typer.Option(help="Texts the model labels; the classifier does the rest. [default: 1000]")
+    ] = None,
     budget: Annotated[float | None, typer.Option(help="Most US dollars to spend, over all resumes.")] = None,
     budget_calls: Annotated[int | None, typer.Option(help="Most requests to send.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(help="Most tokens to use.")] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Print calls, tokens and money, and stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice. [default: 0]")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value for any setting, such as llm.update=openai:gpt-4.1.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value for any setting, such as llm.update=openai:gpt-4.1.")
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Directory of prompts that override the packaged ones by id.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where answers and vectors are kept. [default: the user's cache]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
@@ -125,10 +133,28 @@ def apply(
             nonlocal done
             done += n
             rate = done / (time.monotonic() - start)
-            terminal({"event": "progress", "step": "apply", "done": done, "total": None, "rate": rate, "left_s": None, "cost": 0.0})
+            terminal(
+                {
+                    "event": "progress",
+                    "step": "apply",
+                    "done": done,
+                    "total": None,
+                    "rate": rate,
+                    "left_s": None,
+                    "cost": 0.0,
+                }
+            )
 
         counts = apply_classifier(run, data, out, text_column=text_column, on_done=count)
-    _print({"out": str(out), "rows": sum(counts.values()), "counts": dict(counts), "seconds": round(time.monotonic() - start, 1)}, as_json)
+    _print(
+        {
+            "out": str(out),
+            "rows": sum(counts.values()),
+            "counts": dict(counts),
+            "seconds": round(time.monotonic() - start, 1),
+        },
+        as_json,
+    )
     raise typer.Exit(3 if counts.get("error") else 0)
 
 
@@ -172,7 +198,9 @@ def prompts_list(prompts: Annotated[Path | None, typer.Option(help="Directory of
 
 
 @prompts_app.command("show")
-def prompts_show(prompt_id: Annotated[str, typer.Argument(metavar="ID")], prompts: Annotated[Path | None, typer.Option()] = None) -> None:
+def prompts_show(
+    prompt_id: Annotated[str, typer.Argument(metavar="ID")], prompts: Annotated[Path | None, typer.Option()] = None
+) -> None:
     """The text of one prompt, such as annotate/classify@1.0.0."""
     from llmlabel.prompting import PromptLibrary
 
@@ -236,5 +264,3 @@ def _fail(message: str, code: int) -> None:
         print(json.dumps({"event": "error", "exit": code, "message": message}, ensure_ascii=False), flush=True)
     print(f"llmlabel: {message}", file=sys.stderr)
     sys.exit(code)
-
-

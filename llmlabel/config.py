@@ -50,7 +50,7 @@ class CommonConfig(BaseModel):
     gold_column: str | None = Field(None, description="Column with true labels; used for scores only, never shown to a model.")
     out: Path = Field(description="The run folder. The same command on the same folder resumes.")
     from_run: Path | None = Field(None, description="An earlier run to start from; only what changed is asked again.")
-    llm: Roles = Field(default_factory=Roles, description="Model specs by role, or one spec for all.")
+    llm: Roles = Field(default_factory=lambda: Roles(), description="Model specs by role, or one spec for all.")
     embedder: str = Field("auto", description="auto, minilm, tfidf, st:DIR_OR_ID, openai:MODEL or MODEL@URL.")
     seed: int = Field(0, description="Seed of every random choice.")
     budget: float | None = Field(None, ge=0, description="Most US dollars this run may cost, over all resumes.")
@@ -93,14 +93,22 @@ class TaxonomyConfig(CommonConfig):
 
     use_case: str = Field("", description="The question the taxonomy answers, such as: why customers contact us.")
     taxonomy: Path | None = Field(None, description="A taxonomy.yaml to label with, instead of inducing one.")
-    method: Literal["auto", "tnt", "cluster"] = Field("auto", description="tnt: TnT-LLM's chain; cluster: name clusters of vectors.")
+    method: Literal["auto", "tnt", "cluster"] = Field(
+        "auto", description="tnt: TnT-LLM's chain; cluster: name clusters of vectors."
+    )
     max_labels: int = Field(25, ge=2, le=500, description="Most labels on one level.")
     levels: Literal[1, 2] = Field(1, description="2: induce again inside each category.")
     induce_on: int = Field(2000, ge=1, description="Texts the taxonomy is induced on, sampled with the seed.")
     batch_size: int = Field(200, ge=2, description="Texts in one minibatch of the tnt chain.")
     chains: int = Field(3, ge=1, le=20, description="Seeded tnt chains; the best on the validation split is kept.")
     label_with_llm: int = Field(1000, ge=0, description="Texts the model labels; the classifier labels the rest.")
-    student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field("auto", description="auto: chosen by cross-validation.")
+    label_by: Literal["auto", "llm", "vectors"] = Field(
+        "auto",
+        description="Who labels the first texts; auto: the model if it passed the editing exercise, else the vectors.",
+    )
+    student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field(
+        "auto", description="auto: chosen by cross-validation."
+    )
     name_words: int = Field(5, ge=1, le=20, description="Longest label name, in words.")
     description_words: int = Field(30, ge=3, le=100, description="Longest label description, in words.")
     summary_words: int = Field(20, ge=3, le=100, description="Length of a summary, in words; shorter texts are not summarised.")

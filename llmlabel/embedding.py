@@ -138,7 +138,7 @@ class EndpointEmbedder:
                 raise answer
             rows += answer.vectors
         vectors = np.asarray(rows, dtype=np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         (folder / "embedder.json").write_text(json.dumps({"spec": self.spec, "id": self.id}))

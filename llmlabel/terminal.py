@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,7 @@ class Terminal:
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._told: dict[str, float] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Terminal:
         if not self._json and self._console.is_terminal:
@@ -42,7 +44,8 @@ class Terminal:
         if event["event"] == "progress" and not self._due(event):
             return
         if self._json:
-            print(json.dumps(event, ensure_ascii=False), flush=True)
+            with self._lock:  # events come from several threads; a line stays whole
+                print(json.dumps(event, ensure_ascii=False), flush=True)
         elif event["event"] == "progress":
             self._progress(event)
         elif event["event"] == "done":

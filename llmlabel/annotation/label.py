@@ -61,7 +61,9 @@ def no_text(row_id: str, annotator: str = "") -> Annotation:
     return Annotation(row_id, None, Status.ERROR, annotator=annotator, reason="the text is empty")
 
 
-def settle(rows: Sequence[Annotation], taxonomy: Taxonomy, evidence: Evidence | None = None, strength: float = 1.0) -> list[Annotation]:
+def settle(
+    rows: Sequence[Annotation], taxonomy: Taxonomy, evidence: Evidence | None = None, strength: float = 1.0
+) -> list[Annotation]:
     """Turn raw answers into final labels: calibrate over the whole batch, pool with the evidence, take the best label.
 
     Rows that failed stay as they are; where a model gives no log-probabilities its word stands, without a confidence.

@@ -86,9 +86,7 @@ class Client:
             raise answer
         return answer
 
-    def map(
-        self, requests: Sequence[AnyRequest], step: str = "", on_done: Callable[[int], None] | None = None
-    ) -> list[Answer]:
+    def map(self, requests: Sequence[AnyRequest], step: str = "", on_done: Callable[[int], None] | None = None) -> list[Answer]:
         """Answers in the order of the requests.
 
         A request that failed for itself alone (too long, say) has its error in the list. What stops everything (wrong
@@ -162,9 +160,7 @@ class Client:
             raise
         except LlmlabelError as e:
             self.use.retries += isinstance(e, TransientError)
-            self.ledger.settle(
-                intent, run=self.run, tokens=tokens, cost=cost, answer=None, paid=0.0, outcome=type(e).__name__
-            )
+            self.ledger.settle(intent, run=self.run, tokens=tokens, cost=cost, answer=None, paid=0.0, outcome=type(e).__name__)
             raise
         paid = self.price.cost(answer.prompt_tokens, answer.completion_tokens)
         self.ledger.settle(intent, run=self.run, tokens=tokens, cost=cost, answer=answer, paid=paid, outcome="ok")

@@ -66,10 +66,11 @@ def _request(question: Question[Any], client: Client) -> Request:
     schema = strict_schema(question.form) if client.backend.features.schema else None
     messages = list(question.messages)
     if schema is None:
-        messages = _in_last(messages, f"\n\nAnswer with one JSON object that fits this schema, and nothing else:\n{_outline(question.form)}")
-    return Request(
-        messages, question.max_tokens, question.temperature, question.top_p, schema=schema, sample=question.sample
-    )
+        messages = _in_last(
+            messages,
+            f"\n\nAnswer with one JSON object that fits this schema, and nothing else:\n{_outline(question.form)}",
+        )
+    return Request(messages, question.max_tokens, question.temperature, question.top_p, schema=schema, sample=question.sample)
 
 
 def with_reason(question: Question[T], reason: str) -> Question[T]:

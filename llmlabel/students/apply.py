@@ -39,7 +39,15 @@ def annotate(classifier: Classifier, proba: FloatArray, ids: Sequence[str], anno
         label, status = decide(classifier, row)
         rows.append(
             Annotation(
-                i, label, status, [label] if label else [], float(row.max()), _named(classifier, row), "student", "student", annotator
+                i,
+                label,
+                status,
+                [label] if label else [],
+                float(row.max()),
+                _named(classifier, row),
+                "student",
+                "student",
+                annotator,
             )
         )
     return rows

@@ -46,7 +46,10 @@ def can_edit(setting: Setting) -> tuple[bool, str]:
     aliases = {t["id"]: t["id"] for t in texts}
     applied = apply_edits(Taxonomy(labels=LABELS), script, evidence=aliases, limits=limits, retired=set())
     if applied.problems:
-        return False, f"{client.backend.model} made unsound edits in the exercise ({applied.problems[0]}), so clusters guide it"
+        return (
+            False,
+            f"{client.backend.model} made unsound edits in the exercise ({applied.problems[0]}), so clusters guide it",
+        )
     added = [e for e in script.edits if e.op in ("add", "split")]
     if len(added) != 1 or len(LOST & set(added[0].evidence)) < 3 or len(set(added[0].evidence) - LOST) > 1:
         return False, f"{client.backend.model} did not find the missing label in the exercise, so clusters guide it"

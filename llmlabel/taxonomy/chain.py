@@ -74,7 +74,12 @@ class _Chain:
 
     def _apply(self, script: EditScript, aliases: Mapping[str, str], name: str) -> Applied:
         return apply_edits(
-            self.taxonomy, script, evidence=aliases, limits=self.setting.limits, retired=set(self.retired), may_add=name != "review"
+            self.taxonomy,
+            script,
+            evidence=aliases,
+            limits=self.setting.limits,
+            retired=set(self.retired),
+            may_add=name != "review",
         )
 
     def _keep(self, name: str, number: int, script: EditScript, applied: Applied, aliases: Mapping[str, str]) -> None:
@@ -84,8 +89,13 @@ class _Chain:
         uncovered = len(set(script.uncovered) & aliases.keys())
         self.history.append(
             {
-                "step": name, "chain": self.number, "batch": number, "labels": len(after), "rating": script.rating,
-                "coverage": round(1 - uncovered / len(aliases), 4) if aliases else None, "edits": applied.log,
+                "step": name,
+                "chain": self.number,
+                "batch": number,
+                "labels": len(after),
+                "rating": script.rating,
+                "coverage": round(1 - uncovered / len(aliases), 4) if aliases else None,
+                "edits": applied.log,
             }  # fmt: skip
         )
 
@@ -101,7 +111,12 @@ class _Chain:
             values["labels"] = self.taxonomy.labels
         messages = self.setting.prompt(name).render(**values)
         return Question(
-            messages, EditScript, max_tokens=4096, temperature=TEMPERATURE[name], top_p=0.5, sample=self.setting.seed + self.number
+            messages,
+            EditScript,
+            max_tokens=4096,
+            temperature=TEMPERATURE[name],
+            top_p=0.5,
+            sample=self.setting.seed + self.number,
         )
 
 
@@ -123,9 +138,7 @@ def induce_by_chain(examples: Sequence[Example], texts: Sequence[str], setting: 
     random.Random(f"{setting.seed}/validation").shuffle(rows)
     held = min(VALIDATION_MOST, int(len(rows) * VALIDATION_SHARE)) if setting.chains > 1 else 0
     learn, validation = rows[held:], rows[:held]
-    chains = [
-        _Chain(setting, short, n, Taxonomy(use_case=setting.use_case)) for n in range(1, setting.chains + 1)
-    ]
+    chains = [_Chain(setting, short, n, Taxonomy(use_case=setting.use_case)) for n in range(1, setting.chains + 1)]
     with ThreadPoolExecutor(len(chains)) as pool:
         done = [c for c in pool.map(lambda c: _finished(c, learn), chains) if not isinstance(c, AnswerError | BackendError)]
     if not done:

@@ -52,7 +52,7 @@ def cluster(vectors: FloatArray, *, max_labels: int, seed: int) -> IntArray:
     basis = _leading_vectors(graph, limit, seed)
     cuts = [_cut(basis[:, :k]) for k in range(1, limit + 1)]
     best = max(cuts, key=lambda cut: modularity(graph, cut))
-    return _by_size(best[where.ravel()])
+    return by_size(best[where.ravel()])
 
 
 def project(vectors: FloatArray, *, seed: int) -> FloatArray:
@@ -147,7 +147,7 @@ def _cut(basis: FloatArray) -> IntArray:
     return np.asarray(np.abs(basis @ (left @ right)).argmax(axis=1), dtype=np.int64)
 
 
-def _by_size(assignment: IntArray) -> IntArray:
+def by_size(assignment: IntArray) -> IntArray:
     """Rename ids so that all are used and the largest cluster comes first, ties by first appearance."""
     _, first, inverse, counts = np.unique(assignment, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(counts), dtype=np.int64)

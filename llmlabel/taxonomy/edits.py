@@ -57,7 +57,13 @@ class _Refused(Exception):
 
 
 def apply_edits(
-    taxonomy: Taxonomy, script: EditScript, *, evidence: Mapping[str, str], limits: Limits, retired: set[str], may_add: bool = True
+    taxonomy: Taxonomy,
+    script: EditScript,
+    *,
+    evidence: Mapping[str, str],
+    limits: Limits,
+    retired: set[str],
+    may_add: bool = True,
 ) -> Applied:
     """Apply the edits that are sound, in order; note the others.
 

@@ -41,7 +41,14 @@ def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
         rows.append(row)
         for key in total:
             total[key] += row[key]
-    return {"rows": len(examples), "induced_on": len(chosen), "steps": rows, **total, "money": money, "prices": table_version()}
+    return {
+        "rows": len(examples),
+        "induced_on": len(chosen),
+        "steps": rows,
+        **total,
+        "money": money,
+        "prices": table_version(),
+    }
 
 
 def _steps(config: TaxonomyConfig, chosen: Sequence[Example], full: int) -> list[tuple[str, str, int, int, int]]:
@@ -62,10 +69,16 @@ def _steps(config: TaxonomyConfig, chosen: Sequence[Example], full: int) -> list
         batches = -(-len(texts) // config.batch_size)
         chars = (batches + 1) * (own["update"] + table) + short_chars
         steps.append(("chains", "update", config.chains * (batches + 1), config.chains * chars, TOKENS["chain"]))
-        steps.append(("choose", "choose", 3, 3 * (own["choose"] + config.chains * table + 100 * 8 * config.summary_words), TOKENS["choose"]))
+        steps.append(
+            (
+                "choose",
+                "choose",
+                3,
+                3 * (own["choose"] + config.chains * table + 100 * 8 * config.summary_words),
+                TOKENS["choose"],
+            )
+        )
     steps.append(("label", "label", label_calls, int(label_calls * (900 + table + mean)), TOKENS["label"]))
     judged = min(JUDGED, 2 * full) + config.max_labels
     steps.append(("judge", "judge", judged, int(judged * (700 + mean)), TOKENS["judge"]))
     return steps
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,11 +86,16 @@ def induce_taxonomy(
     """
     if len(examples) < FEWEST_TEXTS:
         raise DataError(f"a taxonomy needs at least {FEWEST_TEXTS} different texts; there are {len(examples)}")
-    method, why = config.method, "as asked for"
+    setting.able, why = can_edit(setting)
+    method: str = config.method
     if method == "auto":
-        able, why = can_edit(setting)
-        method = "tnt" if able else "cluster"
-    texts, failures = summarise(examples, setting)
+        method = "tnt" if setting.able else "cluster"
+    else:
+        why = "as asked for"
+    texts = [e.text[: setting.max_text_chars] for e in examples]
+    failures: list[dict[str, str]] = []
+    if method == "tnt":
+        texts, failures = summarise(examples, setting)
     flat = METHODS[method](examples, texts, setting)
     induction = replace(flat, why=why, failures=failures + flat.failures)
     if config.levels == 2:
@@ -111,7 +116,7 @@ def _second_level(
     """Run the same method inside every category that has enough texts."""
     assignment = dict(flat.assignment) or assign(examples, texts, flat.taxonomy)
     labels = [label.model_copy(deep=True) for label in flat.taxonomy.labels]
-    history, failures = list(flat.history), list(flat.failures)
+    history, failures, probs = list(flat.history), list(flat.failures), dict(flat.probs)
     for category in flat.taxonomy.labels:
         inside = [i for i, e in enumerate(examples) if assignment.get(e.id) == category.id]
         if len(inside) < SPLIT_FROM:
@@ -124,8 +129,25 @@ def _second_level(
             continue
         renamed = _adopt(category, parts.taxonomy.labels, labels)
         assignment |= {row: renamed[part] for row, part in parts.assignment.items()}
+        probs = _refined(probs, category.id, parts.probs, renamed)
     taxonomy = Taxonomy(use_case=flat.taxonomy.use_case, labels=labels)
-    return replace(flat, taxonomy=taxonomy, assignment=assignment if flat.assignment else {}, history=history, failures=failures)
+    kept = assignment if flat.assignment else {}
+    return replace(flat, taxonomy=taxonomy, assignment=kept, probs=probs, history=history, failures=failures)
+
+
+def _refined(
+    probs: Mapping[str, Mapping[str, float]],
+    parent: str,
+    parts: Mapping[str, Mapping[str, float]],
+    renamed: Mapping[str, str],
+) -> dict[str, Mapping[str, float]]:
+    """Share out the probability of a category among its children; evenly for texts that are not in it."""
+    done: dict[str, Mapping[str, float]] = {}
+    for row, own in probs.items():
+        inside = parts.get(row) or {child: 1 / len(renamed) for child in renamed}
+        shares = {renamed[child]: own[parent] * share for child, share in inside.items()}
+        done[row] = {label: p for label, p in own.items() if label != parent} | shares
+    return done
 
 
 def _adopt(parent: Label, children: Sequence[Label], labels: list[Label]) -> dict[str, str]:

@@ -60,7 +60,7 @@ def against_gold(found: Sequence[str | None], gold: Sequence[str], names: Mappin
     }  # fmt: skip
 
 
-def _round(value: float) -> float:
+def _round(value: Any) -> float:
     return round(float(value), 4)
 
 
@@ -91,9 +91,7 @@ def without_gold(
     cannot write.
     """
     usable = [row for row in rows if not row.status.failed]
-    scores: dict[str, float | None] = {
-        "coverage": _round(np.mean([row.label is not None for row in usable])) if usable else None
-    }
+    scores: dict[str, float | None] = {"coverage": _round(np.mean([row.label is not None for row in usable])) if usable else None}
     alike = _similarities(taxonomy, setting)
     pairs = alike[np.triu_indices(len(alike), 1)]
     scores["redundancy"] = _round(np.mean(pairs > REDUNDANT)) if len(pairs) else None
@@ -120,7 +118,11 @@ def _similarities(taxonomy: Taxonomy, setting: Setting) -> FloatArray:
 
 
 def _hit_rate(
-    rows: Sequence[Annotation], others: Sequence[Label], taxonomy: Taxonomy, texts: Mapping[str, Example], setting: Setting
+    rows: Sequence[Annotation],
+    others: Sequence[Label],
+    taxonomy: Taxonomy,
+    texts: Mapping[str, Example],
+    setting: Setting,
 ) -> float | None:
     """How often the judge prefers the given label; which of the two stands first is drawn for every text."""
     prompt, draw = setting.prompts.get(PROMPTS["forced_choice"]), random.Random(f"{setting.seed}/sides")

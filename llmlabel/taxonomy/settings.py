@@ -18,7 +18,9 @@ PROMPTS = {
     "update": "taxonomy/update@1.0.0",
     "review": "taxonomy/review@1.0.0",
     "choose": "taxonomy/choose@1.0.0",
+    "keywords": "taxonomy/keywords@1.0.0",
     "name": "taxonomy/name_cluster@1.0.0",
+    "describe": "taxonomy/describe_label@1.0.0",
     "same": "taxonomy/same_label@1.0.0",
     "name_score": "taxonomy/name_score@1.0.0",
 }
@@ -45,6 +47,7 @@ class Setting:
     chains: int = 3
     summary_words: int = 20
     max_text_chars: int = 4000
+    able: bool = False  # the model passed the editing exercise
     progress: Progress = silent
 
     def prompt(self, name: str) -> Prompt:
@@ -71,6 +74,7 @@ class Induction:
 
     Args:
         assignment: row id -> label id for the texts it was made from, where the method gives one.
+        probs: row id -> probability of every label, for the same texts.
         history: one entry per step: step, batch, labels (how many), rating (0 to 100 or None), coverage (0 to 1 or
             None) and the edits with their reasons.
     """
@@ -80,13 +84,14 @@ class Induction:
     why: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     assignment: Mapping[str, str] = field(default_factory=dict)
+    probs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         taxonomy = self.taxonomy.model_dump()
         return {
             "taxonomy": taxonomy, "method": self.method, "why": self.why, "history": self.history,
-            "assignment": dict(self.assignment), "failures": self.failures,
+            "assignment": dict(self.assignment), "probs": dict(self.probs), "failures": self.failures,
         }  # fmt: skip
 
     @classmethod

@@ -31,7 +31,11 @@ def summarise(examples: Sequence[Example], setting: Setting) -> tuple[list[str],
         return [_head(t, setting.summary_words) for t in texts], []
     prompt, failures = setting.prompt("summarise"), []
     questions = [
-        Question(prompt.render(text=texts[i], use_case=setting.use_case, words=setting.summary_words), Summary, max_tokens=160)
+        Question(
+            prompt.render(text=texts[i], use_case=setting.use_case, words=setting.summary_words),
+            Summary,
+            max_tokens=160,
+        )
         for i in long
     ]
     answers = ask_all(client, questions, "summarise", setting.counter("summarise", len(long)))

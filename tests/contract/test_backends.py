@@ -235,9 +235,7 @@ class TestRecorded:
         with pytest.raises(RequestRejected):
             client.ask(replace(REQUESTS[0], max_tokens=25))
 
-    @pytest.mark.parametrize(
-        "content", ["", "{}", "not json", '{"llmlabel": "recorded answers", "version": 2}', "[1]", "\x00"]
-    )
+    @pytest.mark.parametrize("content", ["", "{}", "not json", '{"llmlabel": "recorded answers", "version": 2}', "[1]", "\x00"])
     def test_another_file_is_refused(self, content: str, tmp_path: Path) -> None:
         (tmp_path / "f.jsonl").write_text(content)
         with pytest.raises(ConfigError, match=r"f\.jsonl"):
@@ -314,11 +312,13 @@ class TestVLLM:
         )
         env = {**os.environ, "LLMLABEL_VLLM_ARGS": f"--enforce-eager --served-model-name {mark}"}
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as owner:
-            assert owner.stdout is not None
-            assert owner.stdout.readline() == b"ready\n"
-            group = _group_of(mark)
-            assert len(group) >= 3, "supervisor, server and engine"
-            owner.kill()
+            try:
+                assert owner.stdout is not None
+                assert owner.stdout.readline() == b"ready\n"
+                group = _group_of(mark)
+                assert len(group) >= 3, "supervisor, server and engine"
+            finally:
+                owner.kill()
         end = time.monotonic() + 25
         while _alive(group) and time.monotonic() < end:
             time.sleep(0.3)
@@ -326,7 +326,8 @@ class TestVLLM:
 
 
 def _processes_with(text: str) -> list[int]:
-    rows = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    command = ["ps", "-ww", "-eo", "pid=,args="]
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [int(row.split()[0]) for row in rows if text in row and int(row.split()[0]) != os.getpid()]
 
 
@@ -345,5 +346,3 @@ def _alive(pids: list[int]) -> list[int]:
 
 def test_the_contract_covers_every_file() -> None:
     assert sorted(SPECS) == backend_names()
-
-

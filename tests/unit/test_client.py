@@ -95,9 +95,7 @@ class TestAnswers:
             client.close()
         assert fake_server.stats.requests == 3
 
-    def test_the_same_request_in_flight_is_sent_once(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client]
-    ) -> None:
+    def test_the_same_request_in_flight_is_sent_once(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
         numbers = iter(range(1000))
         fake_server.answer, fake_server.latency = lambda body: f"draw {next(numbers)}", 0.05
         client = client_of(fake_server)
@@ -187,9 +185,7 @@ class TestRetries:
         assert "6 attempts" in str(answers[0])
         assert isinstance(answers[1], Completion)
 
-    def test_a_dead_server_stops_the_run(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps
-    ) -> None:
+    def test_a_dead_server_stops_the_run(self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps) -> None:
         fake_server.fail("500", times=10**6)
         with pytest.raises(BackendError, match="run the same command to go on") as error:
             client_of(fake_server, concurrency=1).map([say(str(i)) for i in range(50)])
@@ -200,9 +196,7 @@ class TestRetries:
         with pytest.raises(BackendError, match="cannot be reached"):
             connect("m@http://127.0.0.1:9/v1", options=config(tmp_path))
 
-    def test_a_wrong_key_stops_at_once(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps
-    ) -> None:
+    def test_a_wrong_key_stops_at_once(self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps) -> None:
         fake_server.key = "right"
         with pytest.raises(AuthError, match=r"LLMLABEL_API_KEY|api_key_env"):
             client_of(fake_server, concurrency=1).map([say(str(i)) for i in range(50)])
@@ -241,9 +235,7 @@ class TestBudget:
             client_of(fake_server, budget_tokens=6000, concurrency=64).map(requests)
         assert 1000 < fake_server.stats.billed_tokens <= 6000
 
-    def test_a_time_out_counts_as_billed(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps
-    ) -> None:
+    def test_a_time_out_counts_as_billed(self, fake_server: FakeOpenAI, client_of: Callable[..., Client], sleeps: Sleeps) -> None:
         fake_server.count, fake_server.answer = count_bytes, lambda body: "x " * 400
         fake_server.fail("hang", times=10**6)
         with pytest.raises(BudgetReached):
@@ -266,9 +258,7 @@ class TestBudget:
             client.ask(say("hi"))
         assert client.ledger.totals("r").open_tokens == 0
 
-    def test_a_budget_without_a_price_is_refused(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client]
-    ) -> None:
+    def test_a_budget_without_a_price_is_refused(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
         with pytest.raises(ConfigError, match=r"prices: \{fake-1"):
             client_of(fake_server, budget=1.0)
 
@@ -291,9 +281,7 @@ class TestBudget:
         assert fake_server.stats.requests == 5
         client_of(fake_server, budget_calls=5, run="other").map([say(f"other {i}") for i in range(5)])
 
-    def test_money_and_tokens_are_counted_as_billed(
-        self, fake_server: FakeOpenAI, client_of: Callable[..., Client]
-    ) -> None:
+    def test_money_and_tokens_are_counted_as_billed(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
         client = client_of(fake_server, prices={"fake-1": {"input": 2.0, "output": 4.0}})
         client.map([say(f"text number {i}") for i in range(10)])
         totals, stats = client.ledger.totals("r"), fake_server.stats
@@ -378,5 +366,3 @@ def _failure(url: str, tmp_path: Path) -> str:
     finally:
         client.close()
     pytest.fail("the request should have failed")
-
-

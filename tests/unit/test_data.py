@@ -14,7 +14,12 @@ from llmlabel.data import environment, fingerprint, labels_table, read_examples
 from llmlabel.errors import DataError
 from llmlabel.records import Annotation, Status
 
-ROWS = [{"text": "one", "topic": "a"}, {"text": None, "topic": None}, {"text": "ثلاثة", "topic": "b"}, {"text": "one", "topic": "a"}]
+ROWS = [
+    {"text": "one", "topic": "a"},
+    {"text": None, "topic": None},
+    {"text": "ثلاثة", "topic": "b"},
+    {"text": "one", "topic": "a"},
+]
 
 
 def write(folder: Path, kind: str) -> str:

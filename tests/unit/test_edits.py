@@ -25,7 +25,12 @@ def table() -> Taxonomy:
 def apply(*edits: Edit, taxonomy: Taxonomy | None = None, retired: set[str] | None = None, may_add: bool = True) -> Applied:
     script = EditScript(rating=50, edits=list(edits))
     return apply_edits(
-        taxonomy or table(), script, evidence=EVIDENCE, limits=LIMITS, retired=retired if retired is not None else set(), may_add=may_add
+        taxonomy or table(),
+        script,
+        evidence=EVIDENCE,
+        limits=LIMITS,
+        retired=retired if retired is not None else set(),
+        may_add=may_add,
     )
 
 

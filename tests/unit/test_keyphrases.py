@@ -9,9 +9,7 @@ from llmlabel.taxonomy.keyphrases import calibrate, candidate_names, choose_name
 from llmlabel.taxonomy.words import VAGUE, is_stop, key_of, stem
 
 CARDS = [f"my credit card was {what}, I want a new credit card" for what in ("lost", "stolen", "eaten", "broken")] * 3
-RATES = [
-    f"what is the exchange rate for {what}? exchange rates please" for what in ("pounds", "euros", "yen", "francs")
-] * 3
+RATES = [f"what is the exchange rate for {what}? exchange rates please" for what in ("pounds", "euros", "yen", "francs")] * 3
 JSONS = [f"JSON for {what} and {what} in JSON" for what in ("files", "strings", "streams", "logs")] * 3
 TEXTS = CARDS + RATES + JSONS
 GROUPS = np.repeat([0, 1, 2], 12)
@@ -58,9 +56,7 @@ def test_any_text_gives_lists_of_readable_names_and_distinct_choices(rows: list[
     texts, groups = [text for text, _ in rows], np.array([k for _, k in rows])
     names = candidate_names(texts, groups)
     assert len(names) == groups.max() + 1
-    assert all(
-        name.strip() and len(name.split()) <= 3 and key_of(name)[0] not in VAGUE for group in names for name in group
-    )
+    assert all(name.strip() and len(name.split()) <= 3 and key_of(name)[0] not in VAGUE for group in names for name in group)
     chosen = choose_names(names, [[0.0] * len(group) for group in names])
     assert len(set(chosen)) == len(names)
     assert describe(texts, groups, 0, names[0])

@@ -62,12 +62,8 @@ def make_run(folder: Path, rows: int = 300, topics: int = 8, levels: int = 2, te
     """Write a run folder like a real one. Texts in `texts` go everywhere a text of a user or a model can stand."""
     rng, hostile = random.Random(0), texts or []
     chosen = [TOPICS[n % 8] if n < 8 else _more(n) for n in range(topics)]
-    said = [
-        (t[0], rng.choice(t[4]).format(n=rng.randint(3, 90), day=rng.choice(DAYS))) for t in _draw(chosen, rows, rng)
-    ]
-    said = [
-        (label, hostile[n % len(hostile)] if hostile and n % 3 == 0 else text) for n, (label, text) in enumerate(said)
-    ]
+    said = [(t[0], rng.choice(t[4]).format(n=rng.randint(3, 90), day=rng.choice(DAYS))) for t in _draw(chosen, rows, rng)]
+    said = [(label, hostile[n % len(hostile)] if hostile and n % 3 == 0 else text) for n, (label, text) in enumerate(said)]
     taxonomy = _taxonomy(chosen, said, levels, hostile)
     annotations = [_annotation(n, label, rng) for n, (label, _) in enumerate(said)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,9 +114,7 @@ def _taxonomy(topics: list[Any], said: list[tuple[str, str]], levels: int, hosti
         if hostile:
             name, description = _yaml(hostile[n % len(hostile)]), _yaml(hostile[(n + 3) % len(hostile)])
         labels.append(
-            Label(
-                id=label, name=name, description=description, parent=group if levels == 2 else None, examples=examples
-            )
+            Label(id=label, name=name, description=description, parent=group if levels == 2 else None, examples=examples)
         )
     return Taxonomy(use_case=_yaml(hostile[0]) if hostile else "why customers write to us", labels=labels)
 
@@ -167,9 +161,7 @@ def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")  # ASCII: half a surrogate pair survives as \ud800
 
 
-def _map(
-    topics: list[Any], said: list[tuple[str, str]], annotations: list[Annotation], rng: random.Random
-) -> dict[str, Any]:
+def _map(topics: list[Any], said: list[tuple[str, str]], annotations: list[Annotation], rng: random.Random) -> dict[str, Any]:
     turn = {t[0]: 2.4 * n for n, t in enumerate(topics)}
     far = {t[0]: 2 + 4 * math.sqrt(n / len(topics)) for n, t in enumerate(topics)}
     return {

@@ -106,7 +106,7 @@ def _read(example: Example, sheet: _Sheet, answer: Completion | LlmlabelError, c
         return Annotation(example.id, None, Status.OFF_LIST, reason=f"{said[0]!r} is no code", **made)
     chosen = [sheet.codes[code] for code in dict.fromkeys(said) if code in sheet.codes]
     probs = _by_label(answer.logprobs, sheet.codes)
-    kind = {"probs": probs, "probs_kind": "code"} if probs else {}
+    kind: dict[str, Any] = {"probs": probs, "probs_kind": "code"} if probs else {}
     if chosen[0] is NONE:
         return Annotation(example.id, None, Status.NONE_FITS, **kind, **made)
     labels = [label.id for label in chosen if label is not NONE]

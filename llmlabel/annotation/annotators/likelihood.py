@@ -26,7 +26,9 @@ def annotate(
     requests = [ScoreRequest(prompt.render(text=e.text[:CHARS])[0]["content"], names) for e in examples]
     rows = []
     for example, answer in zip(examples, client.map(requests, "label", on_done), strict=True):
-        row = Annotation(example.id, None, Status.ERROR, annotator=client.backend.model, prompt=prompt.id, prompt_hash=prompt.hash)
+        row = Annotation(
+            example.id, None, Status.ERROR, annotator=client.backend.model, prompt=prompt.id, prompt_hash=prompt.hash
+        )
         if isinstance(answer, LlmlabelError):
             row.reason = str(answer)
         else:

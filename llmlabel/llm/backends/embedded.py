@@ -81,13 +81,22 @@ class EmbeddedBackend:
         length = tokens["input_ids"].shape[1]
         self._check_length(length + request.max_tokens)
         torch.manual_seed(request.sample)
-        chosen = {"do_sample": True, "temperature": request.temperature, "top_p": request.top_p} if request.temperature else {"do_sample": False}
+        chosen = (
+            {"do_sample": True, "temperature": request.temperature, "top_p": request.top_p}
+            if request.temperature
+            else {"do_sample": False}
+        )
         with torch.inference_mode():
-            out = self._model.generate(**tokens, max_new_tokens=request.max_tokens, pad_token_id=self._tokenizer.eos_token_id, **chosen)
+            out = self._model.generate(
+                **tokens, max_new_tokens=request.max_tokens, pad_token_id=self._tokenizer.eos_token_id, **chosen
+            )
         new = out[0, length:]
         finish = "length" if len(new) >= request.max_tokens else "stop"
         return Completion(
-            self._tokenizer.decode(new, skip_special_tokens=True), finish, prompt_tokens=length, completion_tokens=len(new)
+            self._tokenizer.decode(new, skip_special_tokens=True),
+            finish,
+            prompt_tokens=length,
+            completion_tokens=len(new),
         )
 
     def _score(self, request: ScoreRequest) -> Completion:

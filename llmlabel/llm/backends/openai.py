@@ -37,7 +37,11 @@ class OpenAIBackend:
         self._hosted, self._key = hosted, key
         self._unsupported: set[str] = set()  # parameters this endpoint refused once
         self._client = openai.AsyncOpenAI(
-            api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=openai.DefaultAioHttpClient(timeout=timeout)
+            api_key=key,
+            base_url=url,
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultAioHttpClient(timeout=timeout),
         )
 
     async def complete(self, request: Request) -> Completion:

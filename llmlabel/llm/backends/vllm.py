@@ -127,9 +127,7 @@ def connect(options: Options) -> VLLMBackend:
     local = folder.is_dir()
     model, name = (str(folder.resolve()), folder.resolve().name) if local else (options.model, options.model)
     port = free_port()
-    server = ServerProcess(
-        _command(python, model, name, port), _environment(python, offline=local), title="vLLM", advice=ADVICE
-    )
+    server = ServerProcess(_command(python, model, name, port), _environment(python, offline=local), title="vLLM", advice=ADVICE)
     try:
         server.wait_ready(f"http://127.0.0.1:{port}/health", seconds)
     except BaseException:
