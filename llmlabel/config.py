@@ -16,7 +16,8 @@ from llmlabel.errors import ConfigError
 from llmlabel.records import plain_errors
 
 NOT_DEFINING = {
-    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "cache", "api_key_env", "prices", "timeout", "prompts"
+    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "cache", "api_key_env", "prices", "timeout",
+    "prompts",
 }  # fmt: skip
 
 
@@ -50,7 +51,7 @@ class CommonConfig(BaseModel):
     gold_column: str | None = Field(None, description="Column with true labels; used for scores only, never shown to a model.")
     out: Path = Field(description="The run folder. The same command on the same folder resumes.")
     from_run: Path | None = Field(None, description="An earlier run to start from; only what changed is asked again.")
-    llm: Roles = Field(default_factory=lambda: Roles(), description="Model specs by role, or one spec for all.")
+    llm: Roles = Field(default_factory=Roles.model_construct, description="Model specs by role, or one spec for all.")
     embedder: str = Field("auto", description="auto, minilm, tfidf, st:DIR_OR_ID, openai:MODEL or MODEL@URL.")
     seed: int = Field(0, description="Seed of every random choice.")
     budget: float | None = Field(None, ge=0, description="Most US dollars this run may cost, over all resumes.")

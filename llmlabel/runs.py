@@ -170,6 +170,7 @@ class Run:
         """One row per input row, in input order; see labels.parquet in the docs."""
         import datasets
 
+        datasets.disable_progress_bars()
         return datasets.Dataset.from_parquet(str(self.path / "labels.parquet"))
 
 

@@ -2,6 +2,7 @@
 
 `answer(body)` fits the fake server. `letters(n)` makes the texts, with the gold topic of each.
 """
+# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import random
 import re
 from typing import Any
 
-TOPICS = {
+TOPICS = {  # name: key word, letters
     "Ticket Refunds": ("refund", ["I want a refund for my {} ticket", "when will the refund for my {} trip arrive", "refund please, the {} train never came"]),
     "Late Trains": ("late", ["the {} train was late again", "why is the {} service always late", "an hour late into {}, third time this week"]),
     "Lost Property": ("lost", ["I lost my bag on the {} train", "lost a blue coat near {}", "has anyone found the umbrella I lost in {}"]),

@@ -29,14 +29,15 @@ def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     examples = read_examples(config.data, text_column=config.text_column, id_column=config.id_column)
     chosen = sample(examples, config.induce_on, config.seed)
     steps = _steps(config, chosen, len([e for e in examples if e.text.strip()]))
-    rows, total = [], {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    rows: list[dict[str, Any]] = []
+    total: dict[str, int] = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
     money: float | None = 0.0
     for name, role, calls, chars, answer in steps:
         prompt_tokens, completion_tokens = int(chars / CHARS_PER_TOKEN), calls * answer
         price = Price.of_spec(parse_spec(config.llm.spec(role)), config.prices)
         cost = price.cost(prompt_tokens, completion_tokens) if price.known else None
         money = None if money is None or cost is None else money + cost
-        row = {"step": name, "model": str(parse_spec(config.llm.spec(role))), "calls": calls,
+        row: dict[str, Any] = {"step": name, "model": str(parse_spec(config.llm.spec(role))), "calls": calls,
                "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "money": cost}  # fmt: skip
         rows.append(row)
         for key in total:

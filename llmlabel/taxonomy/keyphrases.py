@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 
 SAME_TEXTS = 0.5  # a part found at most twice as often as the longer phrase gives way to it
 RARE_PART = 0.15  # a longer phrase found less than this often beside its part gives way to the part
+COMMON_SHARE = 0.15  # of the texts elsewhere; a commoner phrase is no name
 MODEL_WEIGHT = 2.0  # of the model's score where there is no similarity
 MODEL_WEIGHT_BESIDE = 0.5  # and where there is
 SIMILARITY_WEIGHT = 2.0
@@ -137,10 +138,18 @@ def _standard(scores: Sequence[float]) -> FloatArray:
 
 def _ranked(counts: Counts, k: int, limit: int) -> list[Key]:
     floor = max(2, counts.texts[k] // 20) if counts.texts[k] >= 8 else 1
-    usable = [key for key, seen in counts.phrases[k].items() if seen >= floor and _usable(key)]
+    usable = [
+        key for key, seen in counts.phrases[k].items() if seen >= floor and _usable(key) and not _everywhere(counts, key, k)
+    ]
     scores = {key: _contrast(counts, key, k) for key in usable}
     kept = _folded(counts.phrases[k], scores)
     return sorted(kept, key=lambda key: (-kept[key], key))[:limit]
+
+
+def _everywhere(counts: Counts, key: Key, k: int) -> bool:
+    """Whether so many texts of the other clusters hold the phrase that it tells nothing apart."""
+    outside = sum(phrases[key] for j, phrases in enumerate(counts.phrases) if j != k)
+    return outside > COMMON_SHARE * max(1, sum(counts.texts) - counts.texts[k])
 
 
 def _usable(key: Key) -> bool:
