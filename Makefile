@@ -26,6 +26,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p llmlabel
+	$(BIN)/mypy --strict flows
 	$(BIN)/lint-imports
 
 soak: $(VENV)/.ready .venv-vllm/.ready

@@ -56,7 +56,7 @@ def label_evidence(
     place = {label.id: k for k, label in enumerate(leaves)}
     own = [induction.probs.get(e.id, {}) for e in examples]
     if all(p.keys() == place.keys() for p in own):
-        return np.log(np.array([[p[label.id] for label in leaves] for p in own]) + 1e-12)
+        return np.asarray(np.log(np.array([[p[label.id] for label in leaves] for p in own]) + 1e-12))
     members = [(row, place[label]) for row, label in induction.assignment.items() if label in place and row in texts]
     found = {k for _, k in members}
     said = [(f"{label.name}: {label.description}", k) for k, label in enumerate(leaves) if k not in found]
@@ -64,7 +64,7 @@ def label_evidence(
     words = [texts[row] for row, _ in members] + [text for text, _ in said]
     where = np.array([k for _, k in members] + [k for _, k in said], dtype=np.int64)
     centres = centroids(setting.encode(words), where)
-    return np.log(soft_assign(setting.encode([e.text for e in examples]), centres) + 1e-12)
+    return np.asarray(np.log(soft_assign(setting.encode([e.text for e in examples]), centres) + 1e-12))
 
 
 def ask_shard(

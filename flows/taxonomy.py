@@ -55,7 +55,7 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     pinned = PROMPTS | scoring.PROMPTS | labels_of.PROMPTS
     hashes = prompts.hashes(pinned)
     given = Taxonomy.load(config.taxonomy).model_dump() if config.taxonomy else None
-    extra = {
+    extra: dict[str, Any] = {
         "data": {"fingerprint": fingerprint(examples), "rows": len(examples)},
         "prompts": hashes,
         "taxonomy": given,
@@ -178,7 +178,10 @@ def apply_student(
     by_id = {row.id: row for row in teacher}
     path = work.folder.path / "labels.parquet"
     labelling.write_row_digests(work.folder.path / "steps" / "rows.parquet", work.examples)
-    return labelling.write_labels(path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence)
+    written: tuple[Counter[str], Counter[str], list[dict[str, str]]] = labelling.write_labels(
+        path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence
+    )
+    return written
 
 
 @task(name="score", **PLAIN)

@@ -25,7 +25,8 @@ class Terminal:
         self._json = as_json
         self._console = Console(stderr=True)
         self._live = Progress(
-            SpinnerColumn(), TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"),
+            SpinnerColumn(), TextColumn("{task.description:>10}"), BarColumn(),
+            MofNCompleteColumn(), TextColumn("{task.fields[more]}"),
             console=self._console, transient=False,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}

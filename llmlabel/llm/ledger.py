@@ -171,7 +171,8 @@ class Ledger:
         with self._using():
             if run not in self._totals:
                 row = self._db.execute(
-                    "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens), total(cost),"
+                    "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens),"
+                    " total(cost),"
                     " count(*) FILTER (WHERE state = 'open'), total(max_tokens) FILTER (WHERE state = 'open'),"
                     " total(max_cost) FILTER (WHERE state = 'open') FROM intents WHERE run = ?",
                     (run,),

@@ -100,7 +100,8 @@ def test_sigkill_at_any_point_then_resume(cli, letters, tmp_path) -> None:
     billed = cli.server.stats.billed_tokens
     with sqlite3.connect(tmp_path / "cache" / "ledger.sqlite") as db:
         row = db.execute(
-            "SELECT total(prompt_tokens) + total(completion_tokens) + total(max_tokens) FILTER (WHERE state = 'open') FROM intents"
+            "SELECT total(prompt_tokens) + total(completion_tokens)"
+            " + total(max_tokens) FILTER (WHERE state = 'open') FROM intents"
         ).fetchone()
     assert billed <= row[0], "the server's bill is never above the ledger's"
 

@@ -26,6 +26,7 @@ VALUES = {
     "use_case": "why customers write", "text": HOSTILE, "words": 20, "max_labels": 9, "name_words": 5, "description_words": 30,
     "labels": LABELS, "label": LABELS[0], "a": LABELS[0], "b": LABELS[1], "candidates": [LABELS, LABELS[:1]],
     "contrast": ["my loan", HOSTILE], "taken": ["Loans"], "neighbours": [["x"]], "examples": ["x"],
+    "name": "Cards", "keywords": ["card", "loss"],
 }  # fmt: skip
 LIST_OF_TEXTS = ["my card is lost", HOSTILE]
 LIST_OF_ROWS = [{"id": f"t{i}", "text": t} for i, t in enumerate(LIST_OF_TEXTS, 1)]

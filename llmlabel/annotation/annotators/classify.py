@@ -98,7 +98,7 @@ def _read(example: Example, sheet: _Sheet, answer: Completion | LlmlabelError, c
         return Annotation(example.id, None, Status.ERROR, reason=str(answer), **made)
     if answer.refusal or answer.finish == "content_filter":
         return Annotation(example.id, None, Status.REFUSED, reason=answer.refusal or "content filter", **made)
-    said = re.findall(r"(?<![^\W_])[A-Z](?![^\W_])", answer.text)
+    said = _codes(answer.text)
     if not said:
         status = Status.TRUNCATED if answer.finish == "length" and not answer.text.strip() else Status.PARSE_FAILED
         return Annotation(example.id, None, status, reason=f"no code in {answer.text[:80]!r}", **made)
@@ -111,6 +111,14 @@ def _read(example: Example, sheet: _Sheet, answer: Completion | LlmlabelError, c
         return Annotation(example.id, None, Status.NONE_FITS, **kind, **made)
     labels = [label.id for label in chosen if label is not NONE]
     return Annotation(example.id, labels[0], Status.OK, labels, **kind, **made)
+
+
+def _codes(answer: str) -> list[str]:
+    """The codes an answer starts with: `B`, `B D`, `B. Loans`; nothing where it starts with a sentence."""
+    if re.fullmatch(r"\W*[A-Z](?:[\s,;]+[A-Z])*\W*", answer):
+        return re.findall("[A-Z]", answer)
+    first = re.match(r"\W*([A-Z])[.:)]", answer)
+    return [first[1]] if first else []
 
 
 def _by_label(alternatives: Mapping[str, float], codes: Mapping[str, Label]) -> dict[str, float]:
