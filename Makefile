@@ -27,7 +27,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p llmlabel
 	$(BIN)/mypy --strict flows
-	$(BIN)/lint-imports
+	rm -rf build && $(PIP) --no-deps --target build/lint . && cd build/lint && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 soak: $(VENV)/.ready .venv-vllm/.ready
 	LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests bench/soak -m "soak or not soak"

@@ -229,8 +229,9 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     metrics = read_json(folder.path / "metrics.json")
     tree = load_run(folder.path).taxonomy
     return {
-        "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"], "labels": _named(tree.labels, folder),
-        "scores": metrics["scores"], "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
+        "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
+        "labels": _named(tree.labels, folder), "scores": metrics["scores"],
+        "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
     }  # fmt: skip
 
 

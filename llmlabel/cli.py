@@ -245,9 +245,7 @@ def _print(values: dict[str, Any], as_json: bool) -> None:
 def main() -> None:
     """Run the command line; deliberate errors become one clear message and an exit code."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as e:
-        sys.exit(e.exit_code)
+        sys.exit(app(standalone_mode=False) or 0)  # typer.Exit comes back as its code
     except LlmlabelError as e:
         _fail(str(e), e.exit_code)
     except KeyboardInterrupt:
