@@ -17,7 +17,7 @@ demo: $(VENV)/.ready
 	@echo "Report: file://$(CURDIR)/runs/demo/report.html"
 
 test: lint $(VENV)/.ready .venv-vllm/.ready
-	LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests -q -n 2 --dist loadfile
 
 unit: $(VENV)/.ready
 	$(BIN)/python -m pytest tests/unit tests/golden -q -n 2 -m "not slow"
@@ -29,8 +29,8 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy --strict flows
 	rm -rf build && $(PIP) --no-deps --target build/lint . && cd build/lint && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
-soak: $(VENV)/.ready .venv-vllm/.ready
-	LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests bench/soak -m "soak or not soak"
+soak: $(VENV)/.ready
+	$(BIN)/python -m pytest bench/soak -s --timeout 3600
 
 setup: $(VENV)/.ready .venv-vllm/.ready
 

@@ -65,6 +65,8 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
         if folder.finished:
             emit("note", text=f"{folder.path} is finished; nothing was asked or written")
             return summary(folder)
+        if folder.previous == PARTIAL:
+            folder.forget("label-*")  # ask the rows that failed again; answers that were good are in the store
         folder.info |= {"prompts": hashes, "seed": config.seed, "data": described(examples, config) | extra["data"]}
         work = timed(folder, "open", lambda: Work(config, examples, folder, models))
         code = run_steps(work)

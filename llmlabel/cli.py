@@ -102,6 +102,7 @@ def _run_flow(path: str, config: Any, as_json: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is ours to show
     terminal = Terminal(as_json)
     start = time.monotonic()
     with terminal, listening(terminal):

@@ -5,6 +5,7 @@ Order of precedence: YAML file < environment (`LLMLABEL_SEED=1`) < command line 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +36,13 @@ class Roles(BaseModel):
     name: str | None = Field(None, description="Names clusters of texts.")
     label: str | None = Field(None, description="Labels texts.")
     judge: str | None = Field(None, description="Scores labels; best a different model than `label`.")
+
+    @field_validator("*")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value and re.search(r"://[^/@|]*@", value):
+            raise ValueError("has a user or password in its URL; put the key into the variable named by api_key_env")
+        return value
 
     def spec(self, role: str) -> str | None:
         return getattr(self, role, None) or self.default

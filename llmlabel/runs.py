@@ -77,6 +77,7 @@ class RunFolder:
         except FileNotFoundError:
             self.info = {"schema": 1, "id": uuid.uuid4().hex, "flow": flow, "definition": definition}
             self.info["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self.previous: int | None = self.info.get("exit")
         _same_definition(self.info.get("definition", {}), definition, path)
         self.finished = self.info.get("exit") == DONE
         if not self.finished:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llmlabel.errors import AnswerError, BackendError
+from llmlabel.errors import AnswerError, BackendError, RequestRejected
 from llmlabel.llm.structured import Question, ask, with_reason
 from llmlabel.records import Example, Taxonomy
 from llmlabel.taxonomy.edits import Applied, EditScript, apply_edits
@@ -156,6 +156,8 @@ def _finished(chain: _Chain, rows: Sequence[str]) -> _Chain | AnswerError | Back
         return chain.run(rows)
     except AnswerError as e:
         return e
+    except RequestRejected as e:
+        raise BackendError(f"{e}\nIf the minibatch was too long for the model, give a smaller --batch-size") from e
     except BackendError as e:
         if type(e) is BackendError and "usable labels" in str(e):
             return e

@@ -145,6 +145,8 @@ def connect(options: Options) -> EmbeddedBackend:
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise ConfigError(MISSING)
+    if options.model.startswith((".", "/", "~")) and not (Path(options.model).expanduser() / "config.json").is_file():
+        raise ConfigError(f"embedded:{options.model}: no folder with a model (config.json) there")
     if options.model:
         return EmbeddedBackend(Path(options.model).name, options.model, None)
     package = find_spec(PACKAGED)
