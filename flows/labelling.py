@@ -87,9 +87,15 @@ def ask_shard(
 def settle(
     raw: Sequence[dict[str, Any]], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting, weak: bool
 ) -> list[Annotation]:
-    """Final labels of the teacher; the vectors have a say where the model is weak."""
+    """Final labels of the teacher.
+
+    A model that passed the editing exercise is taken at its word. A weak one favours some labels whatever the text, so it
+    is calibrated over the batch, and the vectors have most of the say.
+    """
     rows = [from_json(values) for values in raw]
-    return annotation.settle(rows, taxonomy, Evidence(evidence, 1 - WEAK_SHARE) if weak else None)
+    if not weak:
+        return annotation.settle(rows, taxonomy, strength=0.0)
+    return annotation.settle(rows, taxonomy, Evidence(evidence, 1 - WEAK_SHARE))
 
 
 def by_vectors(

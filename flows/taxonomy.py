@@ -44,7 +44,7 @@ class Work:
         self.old: Run | None = load_run(config.from_run) if config.from_run else None
 
 
-@flow(name="taxonomy", flow_run_name="taxonomy of {config.data}", validate_parameters=False, persist_result=False)
+@flow(name="taxonomy", flow_run_name="taxonomy of {config.title}", validate_parameters=False, persist_result=False)
 def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     """Induce a taxonomy from raw texts, label them, train a classifier, and write a report.
 

@@ -86,6 +86,11 @@ class CommonConfig(BaseModel):
             raise ValueError("is the NAME of an environment variable, never the key itself")
         return value
 
+    @property
+    def title(self) -> str:
+        """What to call the data in the name of a run."""
+        return Path(self.data).name if "/" in self.data and not self.data.startswith("hf://") else self.data
+
     def definition(self) -> dict[str, Any]:
         """The settings that define a run: those that may not change on resume. URLs are left out of model specs."""
         values = self.model_dump(mode="json", exclude=NOT_DEFINING)

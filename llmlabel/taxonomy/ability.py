@@ -40,7 +40,7 @@ def can_edit(setting: Setting) -> tuple[bool, str]:
         max_labels=limits.max_labels, name_words=limits.name_words, description_words=limits.description_words,
     )  # fmt: skip
     try:
-        script = ask(client, Question(messages, EditScript, max_tokens=1500), "probe")
+        script = ask(client, Question(messages, EditScript, max_tokens=800), "probe")
     except AnswerError as e:
         return False, f"{client.backend.model} could not answer the editing exercise ({e.status}), so clusters guide it"
     aliases = {t["id"]: t["id"] for t in texts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def prefect(tmp_path: Path) -> Iterator[str]:
     server.wait(30)
 
 
-def test_the_run_its_artifacts_and_no_error(browser, picture, prefect: str, tmp_path: Path) -> None:
+def test_the_run_its_artifacts_and_no_error(browser, picture, resize, prefect: str, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [t for t, _ in smart_model.letters(120)]}), tmp_path / "letters.parquet")
     with FakeOpenAI(smart_model.answer) as server:
         command = [
@@ -54,16 +55,29 @@ def test_the_run_its_artifacts_and_no_error(browser, picture, prefect: str, tmp_
         command += ["--label-with-llm", "60", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
         env = {**os.environ, "PREFECT_API_URL": f"{prefect}/api"}
         subprocess.run(command, env=env, check=True, capture_output=True, timeout=300)
-    browser.get(f"{prefect}/runs")
-    assert _appears(browser, "taxonomy of"), browser.page_source[:500]
-    picture("prefect-runs")
+    resize(1400)
+    browser.get(f"{prefect}/runs/flow-run/{_only_run(prefect)}")
+    for text in ("taxonomy of", "letters.parquet", "Completed", "induce", "apply"):
+        assert _appears(browser, text), text
+    picture("prefect-run")
     browser.get(f"{prefect}/artifacts")
     for text in ("taxonomy", "counts", "cost", "report"):
         assert _appears(browser, text)
     picture("prefect-artifacts")
-    browser.get(f"{prefect}/artifacts/key/taxonomy")
+    table = next(a for a in _posted(prefect, "artifacts") if a["key"] == "taxonomy")
+    browser.get(f"{prefect}/artifacts/artifact/{table['id']}")
     assert _appears(browser, "Ticket Refunds")
     picture("prefect-taxonomy")
+
+
+def _only_run(prefect: str) -> str:
+    (run,) = _posted(prefect, "flow_runs")
+    return str(run["id"])
+
+
+def _posted(prefect: str, kind: str) -> list[dict[str, object]]:
+    request = urllib.request.Request(f"{prefect}/api/{kind}/filter", b"{}", {"Content-Type": "application/json"})
+    return list(json.load(urllib.request.urlopen(request, timeout=30)))
 
 
 def _appears(browser: object, text: str) -> bool:
