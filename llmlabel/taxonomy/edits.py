@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from llmlabel.records import Label, Taxonomy, slug
-from llmlabel.taxonomy.names import name_problem, shorten
+from llmlabel.taxonomy.names import name_problem, same_name, shorten
 
 EXAMPLES_KEPT = 8
 
@@ -36,11 +36,15 @@ class EditScript(BaseModel):
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for every table. `max_labels` counts labels, the others words."""
+    """What holds for every table. `max_labels` counts labels, the others words; `taken` names stand elsewhere already."""
 
     max_labels: int
     name_words: int
     description_words: int
+    taken: tuple[str, ...] = ()
+
+    def is_taken(self, name: str) -> bool:
+        return any(same_name(name, other) for other in self.taken)
 
 
 @dataclass
@@ -162,6 +166,8 @@ class _Table:
     def _named(self, name: str, others: list[Label]) -> None:
         if problem := name_problem(name, others, self.limits.name_words):
             raise _Refused(problem)
+        if self.limits.is_taken(name):
+            raise _Refused(f"the name {name!r} stands elsewhere in the taxonomy already")
 
     def _described(self, text: str) -> str:
         return shorten(text, self.limits.description_words)

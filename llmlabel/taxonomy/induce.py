@@ -121,7 +121,11 @@ def _second_level(
         inside = [i for i, e in enumerate(examples) if assignment.get(e.id) == category.id]
         if len(inside) < SPLIT_FROM:
             continue
-        narrowed = replace(setting, use_case=f"{setting.use_case} (within: {category.name}. {category.description})")
+        narrowed = replace(
+            setting,
+            use_case=f"{setting.use_case} (within: {category.name}. {category.description})",
+            limits=replace(setting.limits, taken=tuple(label.name for label in labels)),
+        )
         parts = METHODS[flat.method]([examples[i] for i in inside], [texts[i] for i in inside], narrowed)
         history += [entry | {"within": category.id} for entry in parts.history]
         failures += parts.failures

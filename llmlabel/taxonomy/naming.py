@@ -127,7 +127,9 @@ def _usable(k: int, names: Sequence[str], typical: Sequence[str], groups: Groups
         name = " ".join(raw.split())
         count = len(words(name))
         copied = count >= NAME_WORDS and name.lower() in own
-        if 1 <= count <= min(NAME_WORDS, setting.limits.name_words) and not (is_vague(name) or copied or re.search(r"\d", name)):
+        if 1 <= count <= min(NAME_WORDS, setting.limits.name_words) and not (
+            is_vague(name) or copied or re.search(r"\d", name) or setting.limits.is_taken(name)
+        ):
             kept.setdefault(name.lower(), _Candidate(k, name, rank))
     return list(kept.values())
 
@@ -163,7 +165,8 @@ def _plain(description: str) -> str:
 def name_by_score(groups: Groups, setting: Setting) -> list[Named]:
     """Choose among keyphrases of the texts: by place, by vectors, and by how much likelier a group's texts make a name
     than the other groups' texts do."""
-    candidates = [names[:CANDIDATES] for names in candidate_names(groups.texts, groups.assignment)]
+    offered = candidate_names(groups.texts, groups.assignment, per_cluster=2 * CANDIDATES)
+    candidates = [[n for n in names if not setting.limits.is_taken(n)][:CANDIDATES] for names in offered]
     distinct = list(dict.fromkeys(name for names in candidates for name in names))
     if not distinct:
         return [Named(f"Group {k + 1}", describe(groups.texts, groups.assignment, k, [])) for k in range(groups.count)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmlabel.taxonomy.edits import Limits
 from llmlabel.taxonomy.groups import Groups, ward
 from llmlabel.taxonomy.keywords import split, typical_keywords
 from llmlabel.taxonomy.naming import _choose, _plain, _usable
@@ -69,8 +70,7 @@ def test_keywords_are_ranked_by_contrast() -> None:
 class _Setting:
     """What naming needs of a setting: limits, and vectors that put a name at the group its number says."""
 
-    class limits:
-        name_words, description_words = 4, 20
+    limits = Limits(max_labels=9, name_words=4, description_words=20, taken=("Loans",))
 
     def encode(self, names: list[str]) -> np.ndarray:
         rows = np.eye(3, dtype=np.float32)
@@ -79,7 +79,7 @@ class _Setting:
 
 def test_names_that_cannot_stand_are_left_out() -> None:
     made = groups()
-    offered = ["Other", "Topic 5 Things", "Card Payments", "card payments", "Much Too Long A Name", "Text 1 of topic1"]
+    offered = ["Other", "Topic 5 Things", "Card Payments", "card payments", "Much Too Long A Name", "Text 1 of topic1", "Loan"]
     kept = [c.name for c in _usable(1, offered, ["refund", "misc"], made, _Setting())]
     assert kept == ["Card Payments", "Refund"]
 
