@@ -16,6 +16,8 @@ from llmlabel.taxonomy.cluster import cluster
 from llmlabel.taxonomy.settings import Setting
 
 JUDGED = 100
+KMEANS_RUNS = 5
+KMEANS_KEEP = ("k_found", "k_gold", "rows", "exact")
 REDUNDANT = 0.8  # cosine from which two labels count as near-duplicates
 PROMPTS = {"forced_choice": "taxonomy/forced_choice@1.0.0", "relevance": "taxonomy/relevance@1.0.0"}
 FloatArray = NDArray[np.floating]
@@ -72,12 +74,17 @@ def _exact(found: Sequence[str | None], gold: Sequence[str], names: Mapping[str,
 
 
 def kmeans_baseline(vectors: FloatArray, gold: Sequence[str], seed: int) -> dict[str, Any]:
-    """What k-means reaches on the same vectors when it is told the true number of classes."""
+    """What k-means reaches on the same vectors when it is told the true number of classes: the mean of `KMEANS_RUNS`
+    runs of 10 starts each, since single runs differ by several points."""
     from sklearn.cluster import KMeans
 
     k = min(len(set(gold)), len(np.unique(vectors, axis=0)))
-    groups = KMeans(k, n_init=10, random_state=seed).fit_predict(vectors)
-    return against_gold([str(g) for g in groups], gold)
+    runs = []
+    for n in range(KMEANS_RUNS):
+        groups = KMeans(k, n_init=10, random_state=seed + n).fit_predict(vectors)
+        runs.append(against_gold([str(g) for g in groups], gold))
+    means = {name: _round(np.mean([run[name] for run in runs])) for name in runs[0] if name not in KMEANS_KEEP}
+    return {**runs[0], **means}
 
 
 def without_gold(
