@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from llmlabel.records import Label, Taxonomy, slug
-from llmlabel.taxonomy.names import name_problem, same_name, shorten
+from llmlabel.taxonomy.names import name_problem, other_script, same_name, shorten
 
 EXAMPLES_KEPT = 8
 
@@ -81,6 +81,10 @@ def apply_edits(
         entry = edit.model_dump(include={"op", "label", "into", "name", "reason"}) | {"applied": True}
         try:
             table.do(edit)
+            if edit.name and other_script(
+                edit.name, taxonomy.use_case
+            ):  # applied, since the use case may want it, and asked again once
+                result.problems.append(f"the name {edit.name!r} is not written in the script of the use case")
         except _Refused as e:
             entry |= {"applied": False, "problem": str(e)}
             result.problems.append(f"{edit.op} {edit.label or edit.name!r}: {e}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from llmlabel.records import Label, fold
@@ -25,6 +26,16 @@ def is_vague(name: str) -> bool:
     """True for a bucket that says nothing: Other, General Inquiries, Misc. Topics."""
     said = [w.strip(".").casefold() for w in words(name)]
     return all(w in VAGUE or w in FILLERS for w in said) or bool(said and said[0] in VAGUE - {"general", "mixed"})
+
+
+def other_script(name: str, use_case: str) -> bool:
+    """True where a name is written in another script than a use case in Latin letters: most likely the wrong language."""
+    return _latin(use_case) > 0.5 > _latin(name)
+
+
+def _latin(text: str) -> float:
+    letters = [c for c in text if c.isalpha()]
+    return sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) / len(letters) if letters else 0.5
 
 
 def same_name(a: str, b: str) -> bool:

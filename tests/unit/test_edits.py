@@ -113,6 +113,15 @@ def test_vague_and_same_names() -> None:
     assert not same_name("Card Payment", "Card Delivery")
 
 
+def test_a_name_in_another_script_is_sent_back_but_stands() -> None:
+    start = table().model_copy(update={"use_case": "why customers write"})
+    done = apply(Edit(op="add", name="استرداد", evidence=["t3"]), taxonomy=start)
+    assert "script of the use case" in done.problems[0]
+    assert len(done.taxonomy) == 3
+    arabic = table().model_copy(update={"use_case": "لماذا يكتب العملاء"})
+    assert apply(Edit(op="add", name="استرداد", evidence=["t3"]), taxonomy=arabic).problems == []
+
+
 def test_shorten_cuts_at_a_sentence_where_there_is_one() -> None:
     assert shorten("One two three. Four five six seven", 6) == "One two three."
     assert shorten("short", 6) == "short"
