@@ -25,6 +25,7 @@ from llmlabel.students.apply import annotate as by_student
 from llmlabel.students.train import NONE_FITS, Classifier
 from llmlabel.taxonomy.cluster import centroids, soft_assign
 from llmlabel.taxonomy.diff import diff
+from llmlabel.taxonomy.induce import nearest
 from llmlabel.taxonomy.settings import Induction, Setting
 
 SHORTLIST = 25
@@ -59,7 +60,7 @@ def label_evidence(
         return np.asarray(np.log(np.array([[p[label.id] for label in leaves] for p in own]) + 1e-12))
     members = [(row, place[label]) for row, label in induction.assignment.items() if label in place and row in texts]
     found = {k for _, k in members}
-    said = [(f"{label.name}: {label.description}", k) for k, label in enumerate(leaves) if k not in found]
+    said = [(label.meaning, k) for k, label in enumerate(leaves) if k not in found]
     said += [(texts[row], k) for k, label in enumerate(leaves) if k not in found for row in label.examples if row in texts]
     words = [texts[row] for row, _ in members] + [text for text, _ in said]
     where = np.array([k for _, k in members] + [k for _, k in said], dtype=np.int64)
@@ -75,8 +76,8 @@ def ask_shard(
     leaves = [label.id for label in taxonomy.leaves]
     shortlist = None
     if len(leaves) > SHORTLIST:
-        nearest = np.argsort(-evidence, axis=1, kind="stable")[:, :SHORTLIST]
-        shortlist = {e.id: [leaves[k] for k in row] for e, row in zip(shard, nearest.tolist(), strict=True)}
+        likeliest = np.argsort(-evidence, axis=1, kind="stable")[:, :SHORTLIST]
+        shortlist = {e.id: [leaves[k] for k in row] for e, row in zip(shard, likeliest.tolist(), strict=True)}
     rows = annotation.ask(
         shard, taxonomy, setting.models["label"], setting.prompts, use_case=config.use_case or taxonomy.use_case,
         seed=config.seed, max_text_chars=config.max_text_chars, shortlist=shortlist, on_done=on_done,
@@ -211,16 +212,14 @@ def carried_over(
 
 def _annotation(row: Mapping[str, Any]) -> Annotation:
     probs = {p["label"]: p["p"] for p in row["probs"] or []}
-    return Annotation(**{**row, "status": Status(row["status"]), "probs": probs})
+    return from_json({**row, "probs": probs})
 
 
 def _nearer_to_new(examples: Sequence[Example], taxonomy: Taxonomy, added: set[str], setting: Setting) -> list[str]:
     if not added or not examples:
         return []
-    leaves = taxonomy.leaves
-    meanings = setting.encode([f"{label.name}: {label.description}" for label in leaves])
-    best = np.argmax(setting.encode([e.text for e in examples]) @ meanings.T, axis=1)
-    return [e.id for e, k in zip(examples, best.tolist(), strict=True) if leaves[k].id in added]
+    best = nearest(examples, [e.text for e in examples], taxonomy, setting)
+    return [row_id for row_id, label in best.items() if label in added]
 
 
 def write_map(folder: Path, rows: Sequence[Annotation], texts: Mapping[str, Example], setting: Setting, most: int = 2000) -> None:

@@ -38,9 +38,9 @@ class Work:
         self.config, self.examples, self.folder, self.models = config, examples, folder, models
         self.by_id = {e.id: e for e in examples}
         self.follow = Follower(models, folder.id)
-        self.setting = setting_of(config, models, examples)
-        self.setting.progress = self.follow
         self.sample = sample(examples, config.induce_on, config.seed)
+        self.setting = setting_of(config, models, self.sample)
+        self.setting.progress = self.follow
         self.old: Run | None = load_run(config.from_run) if config.from_run else None
 
 
@@ -140,9 +140,9 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
         return list(kept.values())
     texts = {e.id: e.text for e in work.examples}
     evidence = labelling.label_evidence(chosen, tree, induction, texts, work.setting)
-    able, why = can_edit(work.setting)
-    if config.label_by == "vectors" or (config.label_by == "auto" and not able):
-        emit("note", text="labels by vectors: " + ("as asked for" if config.label_by == "vectors" else why))
+    able, reason = (False, "as asked for") if config.label_by == "vectors" else can_edit(work.setting)
+    if not able and config.label_by != "llm":
+        emit("note", text=f"labels by vectors: {reason}")
         return [*kept.values(), *labelling.by_vectors(chosen, tree, evidence, work.setting)]
     raw: list[dict[str, Any]] = []
     count = work.setting.counter("label", len(chosen))

@@ -82,6 +82,11 @@ class Label(BaseModel):
         """YAML reads an unquoted 404 or 1.5 as a number; people mean the text."""
         return str(value) if isinstance(value, int | float) else value
 
+    @property
+    def meaning(self) -> str:
+        """Name and description: the text whose vector stands for the label."""
+        return f"{self.name}: {self.description}"
+
 
 class Taxonomy(BaseModel):
     """A use case and its labels: `taxonomy.yaml`.

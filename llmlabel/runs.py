@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,7 +70,6 @@ class RunFolder:
     def __init__(self, path: Path, *, flow: str, definition: dict[str, Any], config: dict[str, Any]) -> None:
         self.path = path
         self._lock = _lock(path)
-        self._timings: dict[str, float] = {}
         try:
             self.info: dict[str, Any] = read_json(path / "run.json")
         except FileNotFoundError:
@@ -97,10 +95,8 @@ class RunFolder:
         try:
             return read_json(file)
         except FileNotFoundError:
-            start = time.monotonic()
             value = make()
             write_json(file, value)
-            self.spent(name, time.monotonic() - start)
             return value
 
     def spent(self, name: str, seconds: float) -> None:

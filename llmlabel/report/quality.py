@@ -41,22 +41,6 @@ PLAIN = {
     "max_similarity": ("Closest pair", "cosine of the two labels most alike; lower is better"),
     "stability_ari": ("Stability", "how alike the groups come out on other samples of the texts (ARI); 1 is identical"),
 }
-SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest", "relevance", "redundancy"}
-LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold", "rows", "purity"}
-PLAIN = {
-    "coverage": ("Coverage", "share of the texts that at least one label fits"),
-    "hit_rate_random": (
-        "Hit rate, random rival",
-        "shown a text, its label and another: how often its own is chosen; a coin: 50%",
-    ),
-    "hit_rate_nearest": (
-        "Hit rate, nearest rival",
-        "the same beside the most similar label: are neighbours told apart?",
-    ),
-    "relevance": ("Relevance", "how well the labels answer the use case"),
-    "redundancy": ("Redundancy", "how far labels say the same thing; lower is better"),
-    "stability_ari": ("Stability", "how alike the labels come out with another seed (ARI; 1 is identical)"),
-}
 
 
 @dataclass

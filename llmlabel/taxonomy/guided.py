@@ -113,7 +113,7 @@ def _same_pair(labels: Sequence[Label], setting: Setting) -> tuple[int, int] | N
         return twins[0]
     if not setting.able:
         return None
-    meanings = setting.encode([f"{label.name}: {label.description}" for label in labels])
+    meanings = setting.encode([label.meaning for label in labels])
     near = [(i, j) for i, j in pairs if float(meanings[i] @ meanings[j]) > SAME_COSINE]
     prompt = setting.prompt("same")
     questions = [

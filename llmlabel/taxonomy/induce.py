@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from llmlabel.taxonomy.summarise import summarise
 FEWEST_TEXTS = 4
 SPLIT_FROM = 20  # texts in a category, for a second level inside it
 METHODS = {"tnt": induce_by_chain, "cluster": induce_by_clusters}
-Assign = Callable[[Sequence[Example], Sequence[str], Taxonomy], dict[str, str]]
 
 
 def induce(
@@ -43,13 +42,14 @@ def induce(
     values = {"data": "texts", "out": ".", "use_case": use_case, "llm": llm or {}, "cache": cache, **options}
     config = TaxonomyConfig.model_validate(values)
     examples = [Example(str(i), text) for i, text in enumerate(texts)]
+    chosen = sample(examples, config.induce_on, config.seed)
     with Models(config) as models:
-        return induce_taxonomy(sample(examples, config.induce_on, config.seed), setting_of(config, models, examples), config)
+        return induce_taxonomy(chosen, setting_of(config, models, chosen), config)
 
 
-def setting_of(config: TaxonomyConfig, models: Models, examples: Sequence[Example]) -> Setting:
-    """The doors a run of `config` needs; TF-IDF vectors learn their words from the induction sample."""
-    fit_on = [e.text for e in sample(examples, config.induce_on, config.seed)]
+def setting_of(config: TaxonomyConfig, models: Models, chosen: Sequence[Example]) -> Setting:
+    """The doors a run of `config` needs; TF-IDF vectors learn their words from the induction sample, `chosen`."""
+    fit_on = [e.text for e in chosen]
     embedder = embedding.connect(config.embedder, fit_on=fit_on, seed=config.seed, client=models.embeddings)
     return Setting(
         use_case=config.use_case,
@@ -75,14 +75,11 @@ def sample(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
     return [e for i, e in enumerate(distinct) if i in chosen]
 
 
-def induce_taxonomy(
-    examples: Sequence[Example], setting: Setting, config: TaxonomyConfig, assign: Assign | None = None
-) -> Induction:
+def induce_taxonomy(examples: Sequence[Example], setting: Setting, config: TaxonomyConfig) -> Induction:
     """The whole of phase 1 on a sample.
 
     Args:
-        examples: distinct, non-empty texts. assign: which label each text goes to, for the second level after a chain;
-            default: the label whose name and description are nearest by vectors.
+        examples: distinct, non-empty texts.
     """
     if len(examples) < FEWEST_TEXTS:
         raise DataError(f"a taxonomy needs at least {FEWEST_TEXTS} different texts; there are {len(examples)}")
@@ -99,22 +96,20 @@ def induce_taxonomy(
     flat = METHODS[method](examples, texts, setting)
     induction = replace(flat, why=why, failures=failures + flat.failures)
     if config.levels == 2:
-        return _second_level(examples, texts, induction, setting, assign or (lambda e, t, x: nearest(e, t, x, setting)))
+        return _second_level(examples, texts, induction, setting)
     return induction
 
 
 def nearest(examples: Sequence[Example], texts: Sequence[str], taxonomy: Taxonomy, setting: Setting) -> dict[str, str]:
     """Row id -> id of the label whose name and description are nearest by cosine."""
-    meanings = setting.encode([f"{label.name}: {label.description}" for label in taxonomy.leaves])
+    meanings = setting.encode([label.meaning for label in taxonomy.leaves])
     best = np.argmax(setting.encode(texts) @ meanings.T, axis=1)
     return {e.id: taxonomy.leaves[k].id for e, k in zip(examples, best.tolist(), strict=True)}
 
 
-def _second_level(
-    examples: Sequence[Example], texts: Sequence[str], flat: Induction, setting: Setting, assign: Assign
-) -> Induction:
-    """Run the same method inside every category that has enough texts."""
-    assignment = dict(flat.assignment) or assign(examples, texts, flat.taxonomy)
+def _second_level(examples: Sequence[Example], texts: Sequence[str], flat: Induction, setting: Setting) -> Induction:
+    """Run the same method inside every category that has enough texts (after a chain: of those nearest by vectors)."""
+    assignment = dict(flat.assignment) or nearest(examples, texts, flat.taxonomy, setting)
     labels = [label.model_copy(deep=True) for label in flat.taxonomy.labels]
     history, failures, probs = list(flat.history), list(flat.failures), dict(flat.probs)
     for category in flat.taxonomy.labels:

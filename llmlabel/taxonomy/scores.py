@@ -120,7 +120,7 @@ def without_gold(
 
 
 def _similarities(taxonomy: Taxonomy, setting: Setting) -> FloatArray:
-    meanings = setting.encode([f"{label.name}: {label.description}" for label in taxonomy.leaves])
+    meanings = setting.encode([label.meaning for label in taxonomy.leaves])
     return np.asarray(meanings @ meanings.T, dtype=np.float64)
 
 
