@@ -18,8 +18,8 @@ from prefect.artifacts import (
 from llmlabel.config import CommonConfig
 from llmlabel.errors import LlmlabelError
 from llmlabel.events import emit
-from llmlabel.llm import Models
-from llmlabel.llm.prices import table_version
+from llmlabel.llm import Client, Models
+from llmlabel.llm.prices import Prices
 from llmlabel.runs import RunFolder
 
 ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
@@ -86,18 +86,29 @@ def exit_code(error: BaseException) -> int:
 def account(folder: RunFolder, models: Models) -> None:
     """Put what the run has used into run.json, so that a copied folder stands alone."""
     totals = models.ledger.totals(folder.id)
-    uses = [client.use for client in models.opened.values()]
+    clients = models.opened
     folder.info["cost"] = {
-        "money": round(totals.cost, 6), "maybe_billed": round(totals.open_cost, 6),
-        "price_known": all(client.price.known for client in models.opened.values()), "price_table": table_version(),
-        "calls": totals.calls, "open_calls": totals.open_calls, "from_cache": sum(u.from_cache for u in uses),
-        "retries": sum(u.retries for u in uses), "prompt_tokens": totals.prompt_tokens,
+        "money": round(totals.cost, 9), "maybe_billed": round(totals.open_cost, 9),
+        "price_known": all(client.price.known for client in clients.values()), "price_table": Prices(models.config.prices).version,
+        "calls": totals.calls, "open_calls": totals.open_calls, "from_cache": sum(c.usage.from_cache for c in clients.values()),
+        "retries": sum(sum(c.usage.retries.values()) for c in clients.values()), "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens, "by_step": list(models.ledger.by_step(folder.id)),
     }  # fmt: skip
     folder.info["models"] = {
-        spec: {"model": c.backend.model, "revision": c.backend.revision, "backend": c.backend.name}
-        for spec, c in models.opened.items()
+        spec: {"model": c.backend.model, "revision": c.backend.revision, "backend": c.backend.name, **traffic(c)}
+        for spec, c in clients.items()
     }
+
+
+def traffic(client: Client) -> dict[str, Any]:
+    """Of this process: requests, latency percentiles in seconds, retries by cause, concurrency by endpoint."""
+    usage = client.usage
+    return {
+        "asked": usage.asked, "from_cache": usage.from_cache, "answered": usage.sent, "retries": dict(usage.retries),
+        "latency_s": {name: usage.latency(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))},
+        "most_in_flight": [place.most_in_flight for place in client.pool.places],
+        "window": [int(place.window.limit) for place in client.pool.places],
+    }  # fmt: skip
 
 
 def timed(folder: RunFolder, name: str, work: Callable[[], Any]) -> Any:

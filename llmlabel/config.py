@@ -17,8 +17,8 @@ from llmlabel.errors import ConfigError
 from llmlabel.records import plain_errors
 
 NOT_DEFINING = {
-    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "cache", "api_key_env", "prices", "timeout",
-    "prompts",
+    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "rpm", "tpm", "cache", "api_key_env", "prices",
+    "timeout", "prompts", "batch", "store_text",
 }  # fmt: skip
 
 
@@ -65,13 +65,23 @@ class CommonConfig(BaseModel):
     budget: float | None = Field(None, ge=0, description="Most US dollars this run may cost, over all resumes.")
     budget_calls: int | None = Field(None, ge=0, description="Most requests.")
     budget_tokens: int | None = Field(None, ge=0, description="Most tokens, prompt and completion together.")
-    concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight.")
+    concurrency: int | None = Field(
+        None, ge=1, le=4096, description="Most requests in flight at one endpoint; default: what the backend takes (256 over HTTP)."
+    )
+    rpm: float | None = Field(None, gt=0, description="Most requests per minute at one endpoint.")
+    tpm: float | None = Field(None, gt=0, description="Most tokens per minute at one endpoint.")
+    batch: bool = Field(False, description="Ask through batch jobs: half the price, within a day.")
+    mask_pii: Literal["none", "regex", "presidio"] = Field(
+        "none", description="Take e-mail addresses, phone and card numbers and the like out of texts before they are sent."
+    )
+    store_text: bool = Field(True, description="Keep what was asked in the answer store; false: hashes and answers only.")
     timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
     prompts: Path | None = Field(None, description="A directory of prompt files that override the packaged ones by id.")
     cache: Path | None = Field(None, description="Directory of the answer store; default: the user's cache directory.")
     api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
-    prices: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="Own prices: {model: {input: USD per million tokens, output: ...}}."
+    prices: Path | dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="Own prices: {model: {input: USD per million tokens, output: ...}}, or a YAML file with `date:` and `prices:`.",
     )
 
     @field_validator("llm", mode="before")

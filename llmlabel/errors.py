@@ -23,6 +23,12 @@ class PromptError(ConfigError):
     """A prompt file that breaks the format, or was filled with the wrong variables."""
 
 
+class StoreError(ConfigError):
+    """The answer store cannot be used: damaged, full, read-only, locked."""
+
+    exit_code = 1
+
+
 class DataError(LlmlabelError):
     """Input data that cannot be read or used."""
 
@@ -52,11 +58,13 @@ class TransientError(BackendError):
 
     Args:
         retry_after: seconds the server asked us to wait, or None.
+        cause: in a word or two, to be counted: `429`, `500`, `timed out`, `unreachable`.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, cause: str = "failed") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.cause = cause
 
 
 class RequestRejected(BackendError):

@@ -2,7 +2,8 @@
 
 A prompt is `<task>/<name>/<version>.md`: YAML front matter, then `# system`, `# user` and `# assistant` sections.
 Roles are split before anything is filled in, so a text that contains `# system` cannot add a turn; templates run in
-an immutable sandbox; and `{{ text | fence }}` marks a document as data.
+an immutable sandbox; `{{ text | fence }}` marks a document as data; and whatever is filled in loses the marks by which a
+model's own chat template tells turns apart.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ from llmlabel.errors import PromptError
 from llmlabel.records import plain_errors
 
 ROLE = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
+LINE_ENDS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
+TURN_MARKS = re.compile(  # control tokens of chat templates; a tokenizer of a local model reads them in any text
+    r"<(?=[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|mask|think|tool_call|start_of_turn|end_of_turn|turn)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+)
 ID = re.compile(r"^(?P<name>[a-z0-9_]+/[a-z0-9_]+)@(?P<version>\d+\.\d+\.\d+)$")
 
 
@@ -44,19 +50,28 @@ class FrontMatter(BaseModel):
 
 
 def fence(text: object) -> str:
-    """Put a document between marks that its own text cannot contain, so that a model can tell data from instructions."""
+    """Put a document between marks that its own text does not contain, so that a model can tell data from instructions."""
     body = str(text).strip("\n")
-    mark = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    salt = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=4)
+    while (mark := salt.hexdigest()) in body:  # somebody searched for a text that contains its own hash
+        salt.update(b"\0")
     return f"<data {mark}>\n{body}\n</data {mark}>"
 
 
 def quote(text: object) -> str:
     """A text as one line: a JSON string, so that line breaks and quotation marks inside it cannot end it."""
-    return json.dumps(str(text), ensure_ascii=False)
+    return json.dumps(str(text), ensure_ascii=False).translate(LINE_ENDS)
+
+
+def defuse(value: object) -> object:
+    """Break chat-template marks such as `<|im_end|>` with a space after the bracket; everything else stays as it is."""
+    return TURN_MARKS.sub(r"\g<0> ", value) if isinstance(value, str) and ("<" in value or "[" in value) else value
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    env = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    env = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, finalize=defuse
+    )
     env.filters |= {"fence": fence, "quote": quote}
     return env
 

@@ -12,8 +12,9 @@ from llmlabel.errors import ConfigError
 from llmlabel.llm.client import Client
 from llmlabel.llm.ledger import Budget, Ledger
 from llmlabel.llm.options import Options
-from llmlabel.llm.prices import Price
+from llmlabel.llm.prices import Prices
 from llmlabel.llm.probe import with_features
+from llmlabel.llm.requests import Backend
 from llmlabel.llm.specs import Spec, parse_spec
 
 __all__ = ["Client", "Ledger", "Models", "connect"]
@@ -32,29 +33,44 @@ def connect(
 
     Args:
         spec: a model spec; None: hosted if a key or URL is set, else embedded. cache: where answers are kept.
-        options: budget, prices and time-outs; None: no caps. run: whose budget is spent.
+        options: budget, prices, limits and time-outs; None: no caps. run: whose budget is spent.
     Raises: ConfigError, AuthError or BackendError when the model cannot be reached.
     """
-    parsed = parse_spec(spec)
-    settings = options.model_dump() if options else {}
-    backend_options = Options(
-        parsed.model, parsed.urls, settings.get("api_key_env", "LLMLABEL_API_KEY"), settings.get("timeout", 120.0)
-    )
-    backend = _module(parsed).connect(backend_options)
+    parsed, settings = parse_spec(spec), options.model_dump() if options else {}
+    backend, *others = _backends(parsed, settings)
     budget = Budget(settings.get("budget"), settings.get("budget_calls"), settings.get("budget_tokens"))
-    price = Price.of(backend, settings.get("prices", {}))
+    price = Prices(settings.get("prices")).of(backend)
     if budget.money is not None and not price.known:
-        raise ConfigError(
-            f"--budget needs the price of {backend.model!r}, which is in no table; add to the config: "
-            f"prices: {{{backend.model}: {{input: USD_PER_MILLION_TOKENS, output: USD_PER_MILLION_TOKENS}}}}"
-        )
-    concurrency = 1 if parsed.kind == "embedded" else settings.get("concurrency", 16)
-    client = Client(backend, ledger or Ledger(cache or settings.get("cache")), price, run, budget, concurrency)
+        raise ConfigError(f"--budget cannot be kept: {price.missing}")
+    store = ledger or Ledger(cache or settings.get("cache"), store_text=settings.get("store_text", True))
+    client = Client(
+        backend, store, price, run, budget, settings.get("concurrency"), others, settings.get("rpm"), settings.get("tpm"),
+        _masker(settings.get("mask_pii", "none")),
+    )  # fmt: skip
     try:
         return with_features(client) if probe else client
     except BaseException:
         client.close()  # it may hold a server
         raise
+
+
+def _masker(kind: str) -> Any:
+    if kind == "none":
+        return None
+    from llmlabel import masking
+
+    return masking.connect(kind)
+
+
+def _backends(spec: Spec, settings: dict[str, Any]) -> list[Backend]:
+    """The model at every URL of the spec; without URLs, the one backend there is."""
+    module, key_env, timeout = _module(spec), settings.get("api_key_env", "LLMLABEL_API_KEY"), settings.get("timeout", 120.0)
+    groups: list[tuple[str, ...]] = [(url,) for url in spec.urls] or [()]
+    made: list[Backend] = [module.connect(Options(spec.model, urls, key_env, timeout)) for urls in groups]
+    names = {backend.model for backend in made}
+    if len(names) > 1:
+        raise ConfigError(f"--llm {spec}: the URLs serve different models: {', '.join(sorted(names))}")
+    return made
 
 
 def _module(spec: Spec) -> Any:
@@ -77,7 +93,7 @@ class Models:
 
     def __init__(self, config: CommonConfig, run: str = "", ledger: Ledger | None = None) -> None:
         self.config, self.run = config, run
-        self.ledger = ledger or Ledger(config.cache)
+        self.ledger = ledger or Ledger(config.cache, store_text=config.store_text)
         self.opened: dict[str, Client] = {}
 
     def spec(self, role: str) -> str:

@@ -1,21 +1,25 @@
 """Requests in, answers out: the only place that retries, limits, spends and caches.
 
-The rooms call it without knowing of event loops: requests run concurrently on one background loop of the process.
+The rooms call it without knowing of event loops. One request goes: store -> a place at an endpoint (limits.py) -> intent in
+the ledger -> backend -> settlement in the ledger; `_one` and `_send` are that path.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, TypeVar
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import stamina
 
-from llmlabel.errors import BackendError, LlmlabelError, RequestRejected, TransientError
-from llmlabel.llm.ledger import Budget, Ledger
+from llmlabel.errors import BackendError, BudgetReached, LlmlabelError, RequestRejected, TransientError
+from llmlabel.llm.ledger import Budget, Busy, Ledger, Send, Stored
+from llmlabel.llm.limits import Pace, Place, Pool
+from llmlabel.llm.loop import Outlet, run_async, stream
 from llmlabel.llm.prices import Price
 from llmlabel.llm.requests import (
     AnyRequest,
@@ -25,48 +29,41 @@ from llmlabel.llm.requests import (
     LostAnswer,
     ScoreRequest,
     most_tokens,
+    request_json,
     request_key,
 )
+from llmlabel.llm.usage import Usage
 
-T = TypeVar("T")
 Answer = Completion | LlmlabelError
 ATTEMPTS = 6
 GIVE_UP_AFTER = 3  # requests that failed for good, with no success between them: the server is taken for dead
+REFUSED_FIRST = 10  # requests refused before the first success: it is not the requests
+BLOCK = 512  # requests looked up in the store at once
+BUSY_WAIT = 0.25  # seconds, while another process asks for the same thing
+DEFAULT_IN_FLIGHT = 256
 
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="llmlabel-requests", daemon=True).start()
-    return loop
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the background loop and wait; Ctrl-C cancels it."""
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+__all__ = ["Answer", "Client", "run_async"]
 
 
 @dataclass
-class Use:
-    """Counts of one client since it was made."""
+class _Job:
+    """A request that is not in the store, and where its answer goes."""
 
-    asked: int = 0
-    from_cache: int = 0
-    retries: int = 0
+    place: int
+    request: AnyRequest
+    key: bytes
+    mapping: dict[str, str]
 
 
 @dataclass
 class Client:
-    """One model, with its account.
+    """One model at one or several endpoints, with its account.
 
     Args:
-        backend: how the model is reached. ledger: where answers and money are kept.
-        run: whose budget is spent. budget: that run's caps. concurrency: requests in flight.
+        backend: how the model is reached. ledger: where answers and money are kept. run: whose budget is spent.
+        budget: that run's caps. concurrency: most requests in flight at one endpoint; None: what the backend likes.
+        others: the same model at other endpoints. rpm, tpm: requests and tokens per minute at one endpoint.
+        masker: takes personal data out of requests before they are sent or stored.
     """
 
     backend: Backend
@@ -74,10 +71,33 @@ class Client:
     price: Price
     run: str = ""
     budget: Budget = field(default_factory=Budget)
-    concurrency: int = 16
-    use: Use = field(default_factory=Use)
+    concurrency: int | None = None
+    others: Sequence[Backend] = ()
+    rpm: float | None = None
+    tpm: float | None = None
+    masker: Any | None = None
+    usage: Usage = field(default_factory=Usage)
     _failed_in_a_row: int = 0
-    _in_flight: dict[str, asyncio.Event] = field(default_factory=dict)
+    _refused: int = 0
+    _succeeded: bool = False
+
+    def __post_init__(self) -> None:
+        self.pool = Pool([self._place(b) for b in (self.backend, *self.others)])
+
+    def job(self, place: int, request: AnyRequest) -> _Job:
+        """The request as it is sent and stored: personal data masked, with its key."""
+        mapping: dict[str, str] = {}
+        if self.masker:
+            from llmlabel.llm.masked import mask_request
+
+            request, mapping = mask_request(request, self.masker)
+        return _Job(place, request, request_key(self.backend, request), mapping)
+
+    def _place(self, backend: Backend) -> Place:
+        most: int = self.concurrency or getattr(backend, "most_in_flight", DEFAULT_IN_FLIGHT)
+        return Place(backend, most, Pace(self.rpm), Pace(self.tpm))
+
+    # -- for the rooms -----------------------------------------------------------------------------------------------
 
     def ask(self, request: AnyRequest, step: str = "") -> Completion:
         """One answer. Raises: what went wrong, as a LlmlabelError."""
@@ -93,91 +113,216 @@ class Client:
         key, dead server, budget) is raised after the requests in flight are done, so that nothing paid for is lost.
 
         Args:
-            on_done: called with 1 after every request.
+            on_done: called with how many more requests are done, now and then.
         """
-        return run_async(self._map(requests, step, on_done or (lambda n: None)))
-
-    async def _map(self, requests: Sequence[AnyRequest], step: str, on_done: Callable[[int], None]) -> list[Answer]:
         answers: list[Answer] = [BackendError("not asked")] * len(requests)
-        queue = iter(enumerate(requests))
-        stopped: list[LlmlabelError] = []
-
-        async def worker() -> None:
-            for i, request in queue:
-                if stopped:
-                    return
-                try:
-                    answers[i] = await self._one(request, step)
-                except RequestRejected as e:
-                    answers[i] = e
-                except LlmlabelError as e:
-                    stopped.append(e)
-                    return
-                on_done(1)
-
-        await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(requests)))))
-        if stopped:
-            raise stopped[0]
+        for part in self._parts(requests, step):
+            for i, answer in part:
+                answers[i] = answer
+            if on_done:
+                on_done(len(part))
         return answers
 
-    async def _one(self, request: AnyRequest, step: str) -> Completion:
-        key = request_key(self.backend, request)
-        self.use.asked += 1
-        while key in self._in_flight:  # asked by another worker right now: its answer will do
-            await self._in_flight[key].wait()
-        if (stored := self.ledger.answer(key)) is not None:
-            self.use.from_cache += 1
-            return stored
-        self._in_flight[key] = asyncio.Event()
-        try:
-            return await self._with_retries(request, key, step)
-        finally:
-            self._in_flight.pop(key).set()
+    def stream(self, requests: Iterable[AnyRequest], step: str = "") -> Iterator[tuple[int, Answer]]:
+        """(number of the request, answer) as they come, for any number of requests in bounded memory; else as `map`."""
+        for part in self._parts(requests, step):
+            yield from part
 
-    async def _with_retries(self, request: AnyRequest, key: str, step: str) -> Completion:
+    def _parts(self, requests: Iterable[AnyRequest], step: str) -> Iterator[list[tuple[int, Answer]]]:
+        return stream(lambda outlet: self._work(iter(requests), step, outlet))
+
+    # -- all requests ------------------------------------------------------------------------------------------------
+
+    async def _work(self, requests: Iterator[AnyRequest], step: str, out: Outlet[tuple[int, Answer]]) -> None:
+        feed = _Feed(self, requests, out)
+        stopped: list[Exception] = []
+
+        async def worker() -> None:
+            while not stopped and (job := await feed.next()) is not None:
+                try:
+                    answer: Answer = await self._one(job, step)
+                except RequestRejected as e:
+                    answer = e
+                except Exception as e:  # a typed error that stops everything, or a fault of ours
+                    stopped.append(e)
+                    return
+                await out.put((job.place, answer))
+
+        first = await feed.next()
+        if first is not None:
+            feed.again(first)
+            await asyncio.gather(*(worker() for _ in range(sum(p.most for p in self.pool.places))))
+            await self.ledger.flush()
+        if stopped:
+            raise stopped[0]
+
+    async def _one(self, job: _Job, step: str) -> Completion:
+        in_flight = self.ledger.in_flight
+        while job.key in in_flight:  # asked by another worker right now: its answer will do
+            await in_flight[job.key].wait()
+            if (stored := self.ledger.answer(job.key)) is not None:
+                self.usage.from_cache += 1
+                return _unmasked(stored, job.mapping)
+        in_flight[job.key] = asyncio.Event()
+        try:
+            answer = await self._with_retries(job, step)
+            while isinstance(answer, Busy):
+                await asyncio.sleep(BUSY_WAIT)
+                answer = await self._with_retries(job, step)
+        finally:
+            in_flight.pop(job.key).set()
+        return _unmasked(answer, job.mapping)
+
+    async def _with_retries(self, job: _Job, step: str) -> Completion | Busy:
         caller = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0, wait_jitter=1.0)
         try:
-            answer = await caller(_worth_retrying, self._send, request, key, step)
+            answer = await caller(_worth_retrying, self._send, job, step)
         except TransientError as e:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= GIVE_UP_AFTER:
                 raise BackendError(f"{e}. Gave up after {GIVE_UP_AFTER} requests in a row; run the same command to go on") from e
             raise RequestRejected(f"{e} ({ATTEMPTS} attempts)") from e
-        self._failed_in_a_row = 0
+        except RequestRejected as e:
+            self._refused += 1
+            if not self._succeeded and self._refused >= REFUSED_FIRST:
+                raise BackendError(f"the first {REFUSED_FIRST} requests were all refused, the last with: {e}") from e
+            raise
+        self._failed_in_a_row, self._succeeded = 0, True
         return answer
 
-    async def _send(self, request: AnyRequest, key: str, step: str) -> Completion:
+    # -- one attempt -------------------------------------------------------------------------------------------------
+
+    async def _send(self, job: _Job, step: str) -> Completion | Busy:
         """One attempt, with its entry in the ledger."""
-        tokens = most_tokens(request)
-        cost = tokens * self.price.dearest
-        intent = self.ledger.open(
-            run=self.run, step=step, key=key, model=self.backend.model, tokens=tokens, cost=cost, budget=self.budget
-        )
+        read, wrote = most_tokens(job.request)
+        send = Send(self.run, step, job.key, self.backend.model, read + wrote, self.price.nano(read, wrote))
+        place, answer = await self.pool.acquire(send.tokens), None
         try:
-            answer = await self._call(request)
-        except LostAnswer:  # perhaps billed: the intent stays open, at its maximum
-            self.use.retries += 1
+            intent = await self._open(send)
+            if isinstance(intent, Stored):
+                self.usage.from_cache += 1
+                return intent.answer
+            if isinstance(intent, Busy):
+                return intent
+            answer = await self._settled(job.request, intent, send, place)
+            return answer
+        finally:
+            used = answer.prompt_tokens + answer.completion_tokens if answer else 0
+            self.pool.release(place, unused_tokens=send.tokens - used)
+
+    async def _open(self, send: Send) -> int | Stored | Busy:
+        """An intent; where only requests in flight stand between it and the cap, wait for them to be settled."""
+        while True:
+            settled = self.ledger.settled
+            try:
+                return await self.ledger.open(send, self.budget)
+            except BudgetReached:
+                if not self.ledger.unsettled:
+                    raise
+            await settled.wait()
+
+    async def _settled(self, request: AnyRequest, intent: int, send: Send, place: Place) -> Completion:
+        self.ledger.unsettled += 1
+        try:
+            answer = await self._timed(request, place)
+        except LostAnswer as e:  # perhaps billed
+            self.ledger.lose(intent, send, e.cause)
             raise
         except LlmlabelError as e:
-            self.use.retries += isinstance(e, TransientError)
-            self.ledger.settle(intent, run=self.run, tokens=tokens, cost=cost, answer=None, paid=0.0, outcome=type(e).__name__)
+            outcome = e.cause if isinstance(e, TransientError) else type(e).__name__
+            self.ledger.settle(intent, send, answer=None, nano=0, outcome=outcome)
             raise
-        paid = self.price.cost(answer.prompt_tokens, answer.completion_tokens)
-        self.ledger.settle(intent, run=self.run, tokens=tokens, cost=cost, answer=answer, paid=paid, outcome="ok")
+        except BaseException as e:  # cancelled, or a fault of ours
+            self.ledger.lose(intent, send, type(e).__name__)
+            raise
+        finally:
+            self.ledger.unsettled -= 1
+            self.ledger.wake()
+        if not answer.prompt_tokens + answer.completion_tokens and not place.backend.local:
+            read, wrote = most_tokens(request)  # the endpoint does not say what it used
+            answer = replace(answer, prompt_tokens=read, completion_tokens=wrote)
+        paid = self.price.nano(answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)
+        asked = request_json(request) if self.ledger.store_text else b""
+        self.ledger.settle(intent, send, answer=answer, nano=paid, outcome="ok", asked=asked)
         return answer
 
-    def _call(self, request: AnyRequest) -> Coroutine[Any, Any, Completion]:
-        if isinstance(request, ScoreRequest):
-            return self.backend.score(request)
-        if isinstance(request, EmbedRequest):
-            return self.backend.embed(request)
-        return self.backend.complete(request)
+    async def _timed(self, request: AnyRequest, place: Place) -> Completion:
+        """The backend's answer; the endpoint's window and our counts learn how it went."""
+        start = time.monotonic()
+        try:
+            answer = await _call(place.backend, request)
+        except TransientError as e:
+            self.usage.retries[e.cause] += 1
+            if e.cause in ("429", "503", "timed out"):
+                place.window.outcome(time.monotonic() - start, pushed_back=True)
+                if e.retry_after and place.window.overrun:
+                    place.not_before = time.monotonic() + e.retry_after
+            if isinstance(e, LostAnswer) or e.cause == "unreachable":
+                alive = [p for p in self.pool.places if p is not place and not p.dead]
+                place.failed(others=bool(alive))
+                if alive:
+                    e.retry_after = 0.0
+            raise
+        seconds = time.monotonic() - start
+        place.failures = 0
+        place.window.outcome(seconds, pushed_back=False)
+        self.usage.answered(seconds)
+        return answer
 
     def close(self) -> None:
-        run_async(self.backend.close())
+        for place in self.pool.places:
+            run_async(place.backend.close())
+
+
+class _Feed:
+    """Requests block by block: those in the store are answered at once, the others handed out one by one."""
+
+    def __init__(self, client: Client, requests: Iterator[AnyRequest], out: Outlet[tuple[int, Answer]]) -> None:
+        self._client, self._out = client, out
+        self._requests = enumerate(requests)
+        self._jobs: deque[_Job] = deque()
+        self._reading = asyncio.Lock()
+
+    async def next(self) -> _Job | None:
+        if not self._jobs:
+            async with self._reading:
+                while not self._jobs and (block := list(islice(self._requests, BLOCK))):
+                    await self._look_up(block)
+        return self._jobs.popleft() if self._jobs else None
+
+    def again(self, job: _Job) -> None:
+        self._jobs.appendleft(job)
+
+    async def _look_up(self, block: list[tuple[int, AnyRequest]]) -> None:
+        client = self._client
+        jobs = [client.job(place, request) for place, request in block]
+        stored = client.ledger.answers([job.key for job in jobs])
+        client.usage.asked += len(jobs)
+        client.usage.from_cache += sum(job.key in stored for job in jobs)
+        for job in jobs:
+            if job.key in stored:
+                await self._out.put((job.place, _unmasked(stored[job.key], job.mapping)))
+            else:
+                self._jobs.append(job)
+
+
+def _call(backend: Backend, request: AnyRequest) -> Coroutine[Any, Any, Completion]:
+    if isinstance(request, ScoreRequest):
+        return backend.score(request)
+    if isinstance(request, EmbedRequest):
+        return backend.embed(request)
+    return backend.complete(request)
 
 
 def _worth_retrying(error: Exception) -> bool | float:
     if not isinstance(error, TransientError):
         return False
     return error.retry_after if error.retry_after is not None else True
+
+
+def _unmasked(answer: Completion, mapping: dict[str, str]) -> Completion:
+    if not mapping:
+        return answer
+    from llmlabel.llm.masked import unmask_completion
+
+    return unmask_completion(answer, mapping)

@@ -1,40 +1,39 @@
-"""What was asked, answered and paid: one SQLite file.
+"""What was asked, answered and paid: one SQLite file per cache directory, shared by all runs and processes that use it.
 
 Before a request goes out an *intent* with the most it can cost is written; afterwards it is settled with what it did
-cost. An intent that a crash left open counts at its maximum. The answer is stored in the same transaction as the
-settlement, so whatever was paid for is there for the next run. One process writes through one connection.
+cost, and its answer is stored in the same transaction. An intent that nobody settled (a crash, a lost answer) counts at
+its maximum: "maybe billed". docs/file-formats.md describes the tables.
+
+Money is whole billionths of a US dollar, so that the books balance exactly.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from llmlabel.errors import BudgetReached, ConfigError
+from llmlabel.llm import schema
+from llmlabel.llm.owners import Owner
 from llmlabel.llm.requests import Completion
+from llmlabel.llm.writer import Busy, Open, Send, Settle, Stored, Writer
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, model TEXT NOT NULL, answer TEXT NOT NULL, created REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS intents (
-    id INTEGER PRIMARY KEY, run TEXT NOT NULL, step TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('open', 'settled')), max_cost REAL NOT NULL, max_tokens INTEGER NOT NULL,
-    cost REAL, prompt_tokens INTEGER, completion_tokens INTEGER, outcome TEXT, created REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS intents_run ON intents (run);
-"""
+NANO = 1_000_000_000  # of a dollar
+LOOKUP = 512  # keys asked for in one statement
+
+__all__ = ["NANO", "Budget", "Busy", "Ledger", "Send", "Stored", "Totals", "default_cache"]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Caps of one run; None: no cap."""
+    """Caps of one run; None: no cap. `money` in US dollars."""
 
     money: float | None = None
     calls: int | None = None
@@ -43,24 +42,38 @@ class Budget:
 
 @dataclass
 class Totals:
-    """What one run has used. `open_*`: sent, or about to be, and not settled yet: counted at the most it can be."""
+    """What one run has used. `open_*`: sent, or about to be, and not settled: counted at the most it can be. Money in
+    billionths of a US dollar."""
 
     calls: int = 0
-    tokens: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cost: float = 0.0
+    nano: int = 0
     open_calls: int = 0
     open_tokens: int = 0
-    open_cost: float = 0.0
+    open_nano: int = 0
 
-    def would_break(self, budget: Budget, tokens: int, cost: float) -> str | None:
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> float:
+        """US dollars, settled."""
+        return self.nano / NANO
+
+    @property
+    def open_cost(self) -> float:
+        """US dollars, maybe billed."""
+        return self.open_nano / NANO
+
+    def would_break(self, budget: Budget, tokens: int, nano: int) -> str | None:
         """The cap that one more request could break, in words, or None."""
         if budget.calls is not None and self.calls + self.open_calls + 1 > budget.calls:
             return f"the cap of {budget.calls} calls"
         if budget.tokens is not None and self.tokens + self.open_tokens + tokens > budget.tokens:
             return f"the cap of {budget.tokens} tokens"
-        if budget.money is not None and self.cost + self.open_cost + cost > budget.money:
+        if budget.money is not None and self.nano + self.open_nano + nano > budget.money * NANO:
             return f"the budget of {budget.money:.2f} USD"
         return None
 
@@ -70,131 +83,122 @@ def default_cache() -> Path:
 
 
 class Ledger:
-    """The store of answers and intents of all runs that share a cache directory.
+    """The store of answers and intents in one cache directory.
+
+    All writes go through one thread of this process, in grouped transactions; other processes may use the same file at
+    the same time, and a cap holds over all of them.
 
     Args:
-        directory: the cache directory; made when missing.
+        directory: the cache directory; made when missing. store_text: keep what was asked beside its answer.
     Raises: ConfigError when the file cannot be opened, is damaged, or was written by a newer version.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, store_text: bool = True) -> None:
         self.path = (directory or default_cache()) / "ledger.sqlite"
-        self._lock = threading.RLock()
-        self._totals: dict[str, Totals] = {}
+        self.store_text = store_text
+        self._lock = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=60)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise ConfigError(f"{self.path} was written by a newer llmlabel; upgrade, or name another --cache")
-            self._db.executescript(SCHEMA)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db = schema.connect(self.path)
+            schema.prepare(self._db, self.path)
+            self.owner = Owner(self.path.parent / "owners")
         except (sqlite3.Error, OSError) as e:
-            raise self._unusable(e) from e
+            raise schema.unusable(self.path, e) from e
+        self._writer = Writer(self.path, self.owner)
+        self.in_flight: dict[bytes, asyncio.Event] = {}  # what this process is asking right now
+        self.unsettled, self.settled = 0, asyncio.Event()  # requests out there; the next one to come back
 
-    def _unusable(self, e: Exception) -> ConfigError:
-        return ConfigError(f"cannot use the answer store {self.path}: {e}. Name another place with --cache DIR")
+    # -- asking and paying -------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        """One thread at a time; a file that proves damaged, full or locked on the way is a ConfigError."""
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as e:
-                if self._db.in_transaction:
-                    self._db.rollback()
-                raise self._unusable(e) from e
+    def answers(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """The stored answers among these keys."""
+        found: dict[bytes, Completion] = {}
+        for start in range(0, len(keys), LOOKUP):
+            part = keys[start : start + LOOKUP]
+            marks = ",".join("?" * len(part))
+            rows = self._read(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
+            found |= {key: Completion.from_json(answer) for key, answer in rows}
+        return found
 
-    def answer(self, key: str) -> Completion | None:
-        with self._using():
-            row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Completion.from_json(row[0])
+    def answer(self, key: bytes) -> Completion | None:
+        return self.answers([key]).get(key)
 
-    def open(self, *, run: str, step: str, key: str, model: str, tokens: int, cost: float, budget: Budget) -> int:
-        """Write the intent to send a request.
+    async def open(self, send: Send, budget: Budget) -> int | Stored | Busy:
+        """Write the intent to send a request, and wait until it is on disk.
 
-        Args:
-            tokens, cost: the most it can use.
-        Returns: the intent's id, for `settle`.
+        Returns: the intent's id for `settle`; or Stored, when another process has got the answer in the meantime; or
+            Busy, when another living process is asking for it right now.
         Raises: BudgetReached when it could break a cap; then nothing is written.
         """
-        with self._using():
-            totals = self.totals(run)
-            if cap := totals.would_break(budget, tokens, cost):
-                raise BudgetReached(f"stopped before {cap} could be broken; run again with a larger one to go on")
-            cursor = self._db.execute(
-                "INSERT INTO intents (run, step, key, model, state, max_cost, max_tokens, created)"
-                " VALUES (?, ?, ?, ?, 'open', ?, ?, ?)",
-                (run, step, key, model, cost, tokens, time.time()),
-            )
-            totals.open_calls += 1
-            totals.open_tokens += tokens
-            totals.open_cost += cost
-            return int(cursor.lastrowid or 0)
+        result = await self._writer.ask(Open(send, lambda totals: Totals(*totals).would_break(budget, send.tokens, send.nano)))
+        if isinstance(result, str):
+            raise BudgetReached(f"stopped before {result} could be broken; run again with a larger one to go on")
+        if isinstance(result, bytes):
+            return Stored(Completion.from_json(result))
+        return result  # type: ignore[no-any-return]
 
-    def settle(
-        self, intent: int, *, run: str, tokens: int, cost: float, answer: Completion | None, paid: float, outcome: str
-    ) -> None:
-        """Close an intent with what it did use, and keep its answer.
+    def settle(self, intent: int, send: Send, *, answer: Completion | None, nano: int, outcome: str, asked: bytes = b"") -> None:
+        """Close an intent with what it did use, and keep its answer; on disk soon (`flush` waits for it).
 
         Args:
-            tokens, cost: as given to `open`. paid: what it cost, US dollars. outcome: `ok`, or the kind of failure.
+            nano: what it cost. outcome: `ok`, or the kind of failure. asked: the request, kept where text may be stored.
         """
         used = answer or Completion()
-        with self._using():
-            self._db.execute("BEGIN IMMEDIATE")
-            row = self._db.execute(
-                "UPDATE intents SET state = 'settled', cost = ?, prompt_tokens = ?, completion_tokens = ?, outcome = ?"
-                " WHERE id = ? RETURNING key, model",
-                (paid, used.prompt_tokens, used.completion_tokens, outcome, intent),
-            ).fetchone()
-            if answer is not None:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", (row[0], row[1], answer.to_json(), time.time())
-                )
-            self._db.execute("COMMIT")
-            totals = self.totals(run)
-            totals.open_calls -= 1
-            totals.open_tokens -= tokens
-            totals.open_cost -= cost
-            totals.calls += 1
-            totals.prompt_tokens += used.prompt_tokens
-            totals.completion_tokens += used.completion_tokens
-            totals.tokens += used.prompt_tokens + used.completion_tokens
-            totals.cost += paid
+        stored = answer.to_json() if answer is not None else None
+        text = asked.decode("utf-8", "replace") if self.store_text and answer is not None else None
+        self._writer.put(Settle(intent, send, nano, used.prompt_tokens, used.completion_tokens, outcome, stored, text))
+
+    def lose(self, intent: int, send: Send, outcome: str) -> None:
+        """The request went out and no answer came: the intent stays open, at its maximum, and nobody waits for it."""
+        self._writer.put(Settle(intent, send, 0, 0, 0, outcome, None, None, lost=True))
+
+    def wake(self) -> None:
+        """One more request has come back: those who wait for room under a cap look again."""
+        self.settled.set()
+        self.settled = asyncio.Event()
+
+    async def flush(self) -> None:
+        """Wait until everything handed in so far is on disk."""
+        await self._writer.ask(None)
+
+    # -- the books ---------------------------------------------------------------------------------------------------
 
     def totals(self, run: str) -> Totals:
-        """What a run has used so far, over all its resumes; intents a crash left open are in `open_*`."""
-        with self._using():
-            if run not in self._totals:
-                row = self._db.execute(
-                    "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens),"
-                    " total(cost),"
-                    " count(*) FILTER (WHERE state = 'open'), total(max_tokens) FILTER (WHERE state = 'open'),"
-                    " total(max_cost) FILTER (WHERE state = 'open') FROM intents WHERE run = ?",
-                    (run,),
-                ).fetchone()
-                read, wrote = int(row[1]), int(row[2])
-                self._totals[run] = Totals(row[0], read + wrote, read, wrote, row[3], row[4], int(row[5]), row[6])
-            return self._totals[run]
+        """What a run has used so far, over all its resumes and processes."""
+        names = ", ".join(f.name for f in fields(Totals))
+        rows = self._read(f"SELECT {names} FROM runs WHERE run = ?", (run,))
+        return Totals(*rows[0]) if rows else Totals()
 
-    def by_step(self, run: str) -> Iterator[dict[str, object]]:
-        """Calls, tokens and money of a run, by step, model and outcome."""
-        with self._using():
-            rows = self._db.execute(
-                "SELECT step, model, coalesce(outcome, 'maybe billed'), count(*), total(prompt_tokens), total(completion_tokens),"
-                " total(coalesce(cost, max_cost)) FROM intents WHERE run = ? GROUP BY 1, 2, 3 ORDER BY min(id)",
-                (run,),
-            ).fetchall()
-        for step, model, outcome, calls, read, wrote, cost in rows:
+    def by_step(self, run: str) -> Iterator[dict[str, Any]]:
+        """Calls, tokens and US dollars of a run, by step, model and outcome."""
+        rows = self._read(
+            "SELECT step, model, CASE state WHEN 'open' THEN 'maybe billed' ELSE outcome END, count(*), total(prompt_tokens),"
+            " total(completion_tokens), sum(CASE state WHEN 'open' THEN max_nano ELSE nano END) FROM intents WHERE run = ?"
+            " GROUP BY 1, 2, 3 ORDER BY min(id)",
+            (run,),
+        )
+        for step, model, outcome, calls, read, wrote, nano in rows:
             yield {
                 "step": step, "model": model, "outcome": outcome, "calls": calls,
-                "prompt_tokens": int(read), "completion_tokens": int(wrote), "cost": cost,
+                "prompt_tokens": int(read), "completion_tokens": int(wrote), "cost": nano / NANO,
             }  # fmt: skip
 
+    def fact(self, name: str) -> str | None:
+        """Something found out about an endpoint earlier."""
+        rows = self._read("SELECT value FROM facts WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def remember(self, name: str, value: str) -> None:
+        with self._lock, schema.mapped(self.path):
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._lock, schema.mapped(self.path):
+            return self._db.execute(sql, values).fetchall()
+
     def close(self) -> None:
+        """Write what is left and let go of the file; a second call does nothing."""
+        self._writer.close()
         with self._lock:
             self._db.close()
+        self.owner.close()

@@ -1,69 +1,138 @@
-"""What a request costs. Prices come from the `genai-prices` table, or from the user's own settings."""
+"""What a request costs: from the user's own price table, else from the table of the `genai-prices` package.
+
+A table of one's own is YAML, US dollars per million tokens:
+
+    date: 2026-11-20
+    prices:
+      my-model: {input: 0.10, output: 0.40, cached_input: 0.05, batch: 0.5}
+
+`cached_input` (default: as `input`) is for prompt tokens the provider had computed before, `batch` (default .5) the
+factor for batch jobs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from datetime import date
 from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
 
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmlabel.errors import ConfigError
 from llmlabel.llm.requests import Backend
-from llmlabel.llm.specs import Spec
+from llmlabel.llm.specs import OPENAI_URL, Spec
+from llmlabel.records import plain_errors
+
+PICO_PER_MILLION = 1_000_000  # one US dollar per million tokens is a million picodollars per token
+Dollars = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+
+
+class Rates(BaseModel):
+    """US dollars per million tokens of one model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: Dollars
+    output: Dollars = 0.0
+    cached_input: Dollars | None = None
+    batch: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    date: date
+    prices: dict[str, Rates]
+
+
+FREE = Rates(input=0.0)
+
+
+class Prices:
+    """The tables there are, the user's own before the packaged one.
+
+    Args:
+        own: `{model: {input, output, ...}}`, or the path of a file as above.
+    Raises: ConfigError that names the line, when the file cannot be read or holds nonsense.
+    """
+
+    def __init__(self, own: Mapping[str, Any] | Path | None = None) -> None:
+        self.version = f"genai-prices {metadata.version('genai-prices')}"
+        values: Any = own or {}
+        try:
+            if isinstance(own, Path):
+                table = _Table.model_validate(yaml.safe_load(own.read_text(encoding="utf-8")))
+                values, self.version = table.prices, f"{own.name} of {table.date}, {self.version}"
+            self._own = {model: Rates.model_validate(rates) for model, rates in dict(values).items()}
+        except OSError as e:
+            raise ConfigError(f"cannot read the price table {own}: {e.strerror}") from e
+        except (yaml.YAMLError, UnicodeDecodeError) as e:
+            raise ConfigError(f"the price table {own} is not valid YAML: {e}") from e
+        except ValidationError as e:
+            where = own if isinstance(own, Path) else "prices"
+            raise ConfigError(
+                f"{where}: not a price table:\n{plain_errors(e)}\nWrite US dollars per million tokens, as in: {EXAMPLE}"
+            ) from e
+
+    def of(self, backend: Backend) -> Price:
+        return Price(backend.model, self._rates(backend.model, backend.local, str(getattr(backend, "url", ""))))
+
+    def of_spec(self, spec: Spec) -> Price:
+        """The price before the model is reached."""
+        url = spec.urls[0] if spec.urls else OPENAI_URL
+        return Price(spec.model, self._rates(spec.model, spec.kind != "openai", url))
+
+    def _rates(self, model: str, local: bool, url: str) -> Rates | None:
+        if model in self._own:
+            return self._own[model]
+        return FREE if local else _from_package(model, url)
+
+
+EXAMPLE = "{date: 2026-11-20, prices: {my-model: {input: 0.10, output: 0.40}}}"
 
 
 class Price:
-    """US dollars per token of one model. `known` is False where nobody says what it costs.
+    """What one model costs; `known` is False where nobody says. Money in whole billionths of a US dollar, rounded up."""
 
-    Args:
-        local: runs on the user's own machine and costs nothing. hosted: at the provider the table is for.
-        own: `{model: {input: USD per million tokens, output: ...}}`, which goes before the table.
-    """
+    def __init__(self, model: str, rates: Rates | None) -> None:
+        self.model, self.known = model, rates is not None
+        rates = rates or FREE
+        self.batch_factor = rates.batch
+        cached = rates.input if rates.cached_input is None else rates.cached_input
+        self._read, self._wrote, self._cached = (round(r * PICO_PER_MILLION) for r in (rates.input, rates.output, cached))
 
-    def __init__(self, model: str, own: Mapping[str, Mapping[str, float]], *, local: bool, hosted: bool) -> None:
-        self.model, self._local, self._own, self._hosted = model, local, own.get(model), hosted
-
-    @classmethod
-    def of(cls, backend: Backend, own: Mapping[str, Mapping[str, float]]) -> Price:
-        return cls(backend.model, own, local=backend.local, hosted=backend.name == "openai")
-
-    @classmethod
-    def of_spec(cls, spec: Spec, own: Mapping[str, Mapping[str, float]]) -> Price:
-        """The price before the model is reached."""
-        hosted = spec.kind == "openai" and not spec.urls
-        return cls(spec.model, own, local=spec.kind != "openai", hosted=hosted)
-
-    @cached_property
-    def _rates(self) -> tuple[float, float] | None:
-        if self._own is not None:
-            return self._own.get("input", 0.0) / 1e6, self._own.get("output", 0.0) / 1e6
-        if self._local:
-            return 0.0, 0.0
-        return self._from_table() if self._hosted else None
-
-    def _from_table(self) -> tuple[float, float] | None:
-        from genai_prices import Usage, calc_price
-
-        try:
-            million = 1_000_000
-            read = calc_price(Usage(input_tokens=million), model_ref=self.model, provider_id="openai").total_price
-            wrote = calc_price(Usage(output_tokens=million), model_ref=self.model, provider_id="openai").total_price
-        except LookupError:
-            return None
-        return float(read) / million, float(wrote) / million
+    def nano(self, read: int, wrote: int, cached: int = 0, *, batch: bool = False) -> int:
+        """The price of so many tokens; `cached` of those read were computed before. 0 where it is not known."""
+        pico = (read - cached) * self._read + cached * self._cached + wrote * self._wrote
+        if batch:
+            pico = -int(-pico * self.batch_factor // 1)
+        return -(-pico // 1000)
 
     @property
-    def known(self) -> bool:
-        return self._rates is not None
-
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars; 0 where the price is not known."""
-        read, wrote = self._rates or (0.0, 0.0)
-        return prompt_tokens * read + completion_tokens * wrote
-
-    @property
-    def dearest(self) -> float:
-        """US dollars of the dearer kind of token."""
-        return max(self._rates or (0.0, 0.0))
+    def missing(self) -> str:
+        """What to tell a user whose cap needs this price."""
+        return (
+            f"the price of {self.model!r} is in no table; write a file with the line\n"
+            f"  {self.model}: {{input: USD_PER_MILLION_TOKENS, output: USD_PER_MILLION_TOKENS}}\n"
+            f"under `prices:` and a `date:`, and name it with --prices FILE, as in: {EXAMPLE}"
+        )
 
 
-def table_version() -> str:
-    return f"genai-prices {metadata.version('genai-prices')}"
+def _from_package(model: str, url: str) -> Rates | None:
+    """The provider is told by its URL; one that is not known has no prices."""
+    from genai_prices import Usage, calc_price
+
+    def per_million(**tokens: int) -> float:
+        return float(calc_price(Usage(**tokens), model_ref=model, provider_api_url=url).total_price) * 1000
+
+    try:
+        return Rates(
+            input=per_million(input_tokens=1000),
+            output=per_million(output_tokens=1000),
+            cached_input=per_million(input_tokens=1000, cache_read_tokens=1000),
+        )
+    except (LookupError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from llmlabel.errors import AnswerError, BackendError, RequestRejected, TransientError
 from llmlabel.llm.client import Client
+from llmlabel.llm.options import scrub
 from llmlabel.llm.requests import Request
 from llmlabel.llm.structured import parse_answer, strict_schema
 
@@ -24,11 +26,23 @@ def with_features(client: Client) -> Client:
     """
     known = client.backend.features
     if known.schema is None:
-        known = replace(known, schema=_keeps_schema(client))
+        known = replace(known, schema=_remembered(client, "schema", _keeps_schema))
     if known.logprobs is None:
-        known = replace(known, logprobs=_gives_logprobs(client))
-    client.backend.features = known
+        known = replace(known, logprobs=_remembered(client, "logprobs", _gives_logprobs))
+    for place in client.pool.places:
+        place.backend.features = known
     return client
+
+
+def _remembered(client: Client, feature: str, find_out: Callable[[Client], bool]) -> bool:
+    """A refusal leaves no answer in the store, so what was found out is kept as a fact about the endpoint."""
+    backend = client.backend
+    name = f"{feature} of {backend.model} {backend.revision} at {scrub(str(getattr(backend, 'url', backend.name)))}"
+    known = client.ledger.fact(name)
+    if known is None:
+        known = "yes" if find_out(client) else "no"
+        client.ledger.remember(name, known)
+    return known == "yes"
 
 
 def _keeps_schema(client: Client) -> bool:

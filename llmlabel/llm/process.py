@@ -28,7 +28,7 @@ class ServerProcess:
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], *, title: str, advice: str) -> None:
-        self._title, self._advice = title, advice
+        self.title, self._advice = title, advice
         with tempfile.NamedTemporaryFile("w", prefix=f"llmlabel-{title}-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(
@@ -47,17 +47,21 @@ class ServerProcess:
                     return
             except OSError:  # URLError is one
                 time.sleep(0.5)
-        raise BackendError(self._story(f"was not ready after {seconds:.0f} s"))
+        raise self.failure(f"was not ready after {seconds:.0f} s")
 
     def check(self) -> None:
         """Raises: BackendError with the end of the log when the process has ended."""
-        if self._process.poll() is not None:
-            raise BackendError(self._story("has ended by itself"))
+        if self.ended():
+            raise self.failure("has ended by itself")
 
-    def _story(self, what: str) -> str:
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def failure(self, what: str) -> BackendError:
+        """An error that shows the end of the log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
         end_of_log = "\n".join(f"  {line[:300]}" for line in lines)
-        return f"{self._title} {what}; {self._advice}. The end of its log {self.log}:\n{end_of_log}"
+        return BackendError(f"{self.title} {what}; {self._advice}. The end of its log {self.log}:\n{end_of_log}")
 
     def stop(self, *, keep_log: bool = False) -> None:
         """End the whole process group and wait for it; a second call does nothing."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 from llmlabel.errors import TransientError
 
 Message = Mapping[str, str]
@@ -42,9 +44,13 @@ class Request:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """How likely is each completion after the prompt? Plain text, no chat template."""
+    """How likely is each completion after the prompt?
 
-    prompt: str
+    `prompt`: plain text as it stands; or chat messages, which the model's own chat template makes a prompt that an answer
+    follows. Prompt and completions are cut into tokens apart from each other.
+    """
+
+    prompt: str | Sequence[Message]
     completions: Sequence[str]
 
 
@@ -71,6 +77,7 @@ class Completion:
     vectors: Sequence[Sequence[float]] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, which the provider had computed before and may sell cheaper
 
     def __post_init__(self) -> None:
         """Tuples and plain text, so that a stored answer equals a fresh one."""
@@ -81,11 +88,12 @@ class Completion:
         object.__setattr__(self, "vectors", tuple(map(tuple, self.vectors)))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """What differs from the defaults, as JSON."""
+        return orjson.dumps({name: value for name, value in vars(self).items() if value}).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Completion:
-        return cls(**json.loads(text))
+    def from_json(cls, text: str | bytes) -> Completion:
+        return cls(**orjson.loads(text))
 
 
 @dataclass(frozen=True)
@@ -120,19 +128,35 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
 
-def request_key(backend: Backend, request: AnyRequest) -> str:
-    """What makes two requests the same: model, revision and every field that can change the answer."""
-    body = {"model": backend.model, "revision": backend.revision, "kind": type(request).__name__, **asdict(request)}
-    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+def request_key(backend: Backend, request: AnyRequest) -> bytes:
+    """What makes two requests the same: model, revision and every field that can change the answer (24 bytes)."""
+    head = f"{backend.model}\0{backend.revision}\0{type(request).__name__}\0".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(head + request_json(request), digest_size=24).digest()
 
 
-def most_tokens(request: AnyRequest) -> int:
-    """An upper bound of the tokens a request can use: no tokenizer makes more tokens than there are UTF-8 bytes."""
+def request_json(request: AnyRequest) -> bytes:
+    """A request as JSON, keys sorted."""
+    try:
+        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a surrogate pair, which orjson refuses
+        text = json.dumps(asdict(request), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass")
+
+
+def most_tokens(request: AnyRequest) -> tuple[int, int]:
+    """Upper bounds of the tokens a request can read and write: no tokenizer makes more tokens than there are UTF-8 bytes."""
     if isinstance(request, EmbedRequest):
-        return sum(len(t.encode("utf-8", "surrogatepass")) + 8 for t in request.texts)
+        return sum(_bytes(t) + 8 for t in request.texts), 0
     if isinstance(request, ScoreRequest):
-        prompt = len(request.prompt.encode("utf-8", "surrogatepass"))
-        return prompt + sum(len(c.encode("utf-8", "surrogatepass")) for c in request.completions) + 8
-    prompt = sum(len(m["content"].encode("utf-8", "surrogatepass")) + 8 for m in request.messages)
-    return prompt + len(json.dumps(request.schema or "")) + request.max_tokens + TEMPLATE_TOKENS
+        prompt = _bytes(request.prompt) if isinstance(request.prompt, str) else _most_of_chat(request.prompt)
+        return prompt + 8, sum(map(_bytes, request.completions))
+    schema = len(orjson.dumps(request.schema)) if request.schema else 0
+    return _most_of_chat(request.messages) + schema, request.max_tokens
+
+
+def _most_of_chat(messages: Sequence[Message]) -> int:
+    return sum(_bytes(m["content"]) + 8 for m in messages) + TEMPLATE_TOKENS
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

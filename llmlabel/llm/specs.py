@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llmlabel.errors import ConfigError
 
 DEFAULT_HOSTED = "gpt-4.1-mini"
+OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def parse_spec(text: str | None) -> Spec:
         return Spec("openai", DEFAULT_HOSTED) if os.environ.get("OPENAI_API_KEY") else Spec("embedded", "")
     if "@http" in text:
         model, _, urls = text.rpartition("@http")
-        return Spec("openai", model, tuple(("http" + urls).rstrip("/").split("|")))
+        return Spec("openai", model, tuple(url.strip().rstrip("/") for url in ("http" + urls).split("|") if url.strip()))
     kind, _, model = text.partition(":")
     dotted = "." in kind and all(part.isidentifier() for part in kind.split("."))
     if kind not in backend_names() and not dotted:

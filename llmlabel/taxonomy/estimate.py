@@ -7,7 +7,8 @@ from typing import Any
 
 from llmlabel.config import TaxonomyConfig
 from llmlabel.data import read_examples
-from llmlabel.llm.prices import Price, table_version
+from llmlabel.llm.ledger import NANO
+from llmlabel.llm.prices import Prices
 from llmlabel.llm.specs import parse_spec
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example
@@ -29,13 +30,13 @@ def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     examples = read_examples(config.data, text_column=config.text_column, id_column=config.id_column)
     chosen = sample(examples, config.induce_on, config.seed)
     steps = _steps(config, chosen, len([e for e in examples if e.text.strip()]))
-    rows: list[dict[str, Any]] = []
+    prices, rows = Prices(config.prices), list[dict[str, Any]]()
     total: dict[str, int] = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
     money: float | None = 0.0
     for name, role, calls, chars, answer in steps:
         prompt_tokens, completion_tokens = int(chars / CHARS_PER_TOKEN), calls * answer
-        price = Price.of_spec(parse_spec(config.llm.spec(role)), config.prices)
-        cost = price.cost(prompt_tokens, completion_tokens) if price.known else None
+        price = prices.of_spec(parse_spec(config.llm.spec(role)))
+        cost = price.nano(prompt_tokens, completion_tokens) / NANO if price.known else None
         money = None if money is None or cost is None else money + cost
         row: dict[str, Any] = {"step": name, "model": str(parse_spec(config.llm.spec(role))), "calls": calls,
                "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "money": cost}  # fmt: skip
@@ -48,7 +49,7 @@ def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
         "steps": rows,
         **total,
         "money": money,
-        "prices": table_version(),
+        "prices": prices.version,
     }
 
 

@@ -12,7 +12,7 @@ from llmlabel.errors import ConfigError
 from llmlabel.llm.backends.scripted import ScriptedBackend
 from llmlabel.llm.client import Client
 from llmlabel.llm.ledger import Ledger
-from llmlabel.llm.prices import Price
+from llmlabel.llm.prices import Prices
 from llmlabel.llm.requests import Completion, Features, Request
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Taxonomy
@@ -30,7 +30,7 @@ def codes(request: Request) -> dict[str, str]:
 def label(folder: Path, answer: object, texts: tuple[str, ...] = ("a text",), **more: object) -> list[Annotation]:
     backend = ScriptedBackend(answer)
     backend.features = Features(schema=True, logprobs=True)
-    client = Client(backend, Ledger(folder), Price.of(backend, {}))
+    client = Client(backend, Ledger(folder), Prices().of(backend))
     examples = [Example(str(i), t) for i, t in enumerate(texts)]
     return classify.annotate(examples, TREE, client, PROMPT, use_case="why", **more)
 
@@ -95,7 +95,7 @@ def test_too_many_labels_need_a_shortlist(tmp_path: Path) -> None:
     many = Taxonomy(labels=[Label(id=f"l{i}", name=f"Name {i}") for i in range(40)])
     backend = ScriptedBackend(lambda r: "A")
     backend.features = Features(schema=True, logprobs=False)
-    client = Client(backend, Ledger(tmp_path), Price.of(backend, {}))
+    client = Client(backend, Ledger(tmp_path), Prices().of(backend))
     with pytest.raises(ConfigError, match="shortlist"):
         classify.annotate([Example("0", "x")], many, client, PROMPT)
     (row,) = classify.annotate([Example("0", "x")], many, client, PROMPT, shortlist={"0": ["l7"]})

@@ -15,7 +15,7 @@ from llmlabel.config import CommonConfig
 from llmlabel.errors import AuthError, BackendError, BudgetReached, ConfigError, LlmlabelError, RequestRejected
 from llmlabel.llm import Client, Ledger, Models, connect
 from llmlabel.llm.backends.scripted import ScriptedBackend
-from llmlabel.llm.prices import Price
+from llmlabel.llm.prices import Prices
 from llmlabel.llm.requests import AnyRequest, Completion, Request
 
 CANARY = "sk-canary-0123456789abcdef"
@@ -63,7 +63,7 @@ def client_of(tmp_path: Path) -> Iterator[Callable[..., Client]]:
 
 def scripted(function: Callable[[AnyRequest], object], tmp_path: Path, concurrency: int = 16) -> Client:
     backend = ScriptedBackend(function)  # type: ignore[arg-type]
-    return Client(backend, Ledger(tmp_path), Price.of(backend, {}), "r", concurrency=concurrency)
+    return Client(backend, Ledger(tmp_path), Prices().of(backend), "r", concurrency=concurrency)
 
 
 class TestAnswers:
@@ -101,7 +101,7 @@ class TestAnswers:
         client = client_of(fake_server)
         assert {a.text for a in client.map([say("same")] * 30) if isinstance(a, Completion)} == {"draw 0"}
         assert fake_server.stats.requests == 1
-        assert (client.use.asked, client.use.from_cache) == (30, 29)
+        assert (client.usage.asked, client.usage.from_cache) == (30, 29)
 
     def test_draws_are_told_apart(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
         answers = client_of(fake_server).map([say("same", sample=i, temperature=1.0) for i in range(5)])
@@ -147,7 +147,7 @@ class TestRetries:
         client = client_of(fake_server)
         assert client.ask(say("hi")).text == plain_answer(fake_server.bodies[-1])
         assert fake_server.stats.requests == 3
-        assert client.use.retries == 2
+        assert client.usage.retries.total() == 2
         assert len(sleeps) == 2
         assert all(0.5 <= s <= 30 for s in sleeps)
 
@@ -259,7 +259,7 @@ class TestBudget:
         assert client.ledger.totals("r").open_tokens == 0
 
     def test_a_budget_without_a_price_is_refused(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
-        with pytest.raises(ConfigError, match=r"prices: \{fake-1"):
+        with pytest.raises(ConfigError, match=r"(?m)^  fake-1: \{input"):
             client_of(fake_server, budget=1.0)
 
     def test_what_was_in_flight_is_kept(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
@@ -269,7 +269,7 @@ class TestBudget:
             client_of(fake_server, budget_calls=20, concurrency=16).map(requests)
         client = client_of(fake_server, budget_calls=100)
         assert all(isinstance(a, Completion) for a in client.map(requests))
-        assert client.use.from_cache == 20
+        assert client.usage.from_cache == 20
         assert fake_server.stats.requests == 100
 
     def test_the_cap_belongs_to_the_run_over_all_its_resumes(

