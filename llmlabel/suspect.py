@@ -10,11 +10,11 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import eq
 
-from llmlabel.suspect_phrases import ASCII_PHRASES, PHRASES
+from llmlabel.suspect_phrases import ASCII_PARTS, PARTS, STEMS
 
 LONG = 24  # characters without a space from which a word may be an encoded payload
 REPEATS = 5  # times something has to be said again, right after itself, to count as stuffing
@@ -23,7 +23,7 @@ SHOWN = 60
 TURNS = re.compile(
     r"^[ \t>*#]{0,8}(?:assistant|chatbot|gpt|chatgpt|llm|ai)[ \t]{0,3}\*{0,2}:"
     r"|^[ \t>*#]{0,8}(?:system (?:prompt|message|note|override|instructions?)|developer message)[ \t]{0,3}:"
-    r"|^#{2,4} ?(?:system|instructions?|assistant|response|human|user)\b[ \t]{0,3}(?::|$)"
+    r"|^# ?(?:system|assistant|user)[ \t]{0,3}$|^#{2,4} ?(?:system|instructions?|assistant|response|human|user)\b[ \t]{0,3}(?::|$)"
     r"|^(?:system|user|human)[ \t]{0,3}:[^\n]{0,300}\n{1,3}(?:system|user|human|assistant)[ \t]{0,3}:"
     r"|[\"']role[\"']\s{0,5}:\s{0,5}[\"'](?:system|assistant|user|developer|tool)[\"']"
     r"|</?(?:system|assistant|instructions?|user_input|prompt)>",
@@ -43,6 +43,8 @@ ANSWERS = re.compile(
     r"[{,]\s{0,8}[\"'](?:label|labels|category|class|answer|intent|topic|codes?|output)[\"']\s{0,4}:\s{0,4}[\"'\[]"
     r"|(?:^|\n)[ \t]{0,4}(?:text|input|message|example)[ \t]{0,2}\d{0,2}:[^\n]{1,300}\n{1,2}[ \t]{0,4}"
     r"(?:label|category|class|answer|output)[ \t]{0,2}\d{0,2}:"
+    r"|(?:^|\n)[ \t]{0,4}(?:label|category|class|classification)[ \t]{0,2}:[^\n]{1,100}\n{1,2}[ \t]{0,4}"
+    r"(?:label|category|class|classification)[ \t]{0,2}:"
 )
 MARKUP = re.compile(
     r"<!--[^<>]{0,60}[a-z]{3}|display\s{0,3}:\s{0,3}none|font-size\s{0,3}:\s{0,3}0|<script\b|javascript:|\]\(data:|^\[//\]: #"
@@ -50,10 +52,13 @@ MARKUP = re.compile(
     re.MULTILINE,
 )
 
-TURN_WORDS = ("assistant", "system", "human", "user", "gpt", "llm", "ai:", "chatbot", "developer", "role", "instruction", "prompt>")
+BETWEEN = str.maketrans(dict.fromkeys("\"'.,;:!?()[]{}<>|#*-_=`~/\\", " "))
+ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz")
+TURN_STEMS = frozenset("assis syste human user gpt chatg llm ai chatb devel role instr respo promp".split())
+ANSWER_STEMS = frozenset("label categ class answe inten topic code codes outpu".split())
 UNSEEN = "\u00ad\u034f\u180e\u200b-\u200d\u2060-\u2064\ufeff\U000e0000-\U000e007f"
-REMOVE = re.compile(f"[{UNSEEN}\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-ODD = re.compile(f"[{UNSEEN}\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\ue000-\uf8ff\U000e0100-\U000e01ef\U000f0000-\U0010ffff]")
+REMOVE = re.compile(f"[{UNSEEN}\ufdfa\ufdfb\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+ODD = re.compile(f"[{UNSEEN}\ufdfa\ufdfb\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\ue000-\uf8ff\U000e0100-\U000e01ef\U000f0000-\U0010ffff]")
 FLAG = re.compile("\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074"
                   "|\U000e0077\U000e006c\U000e0073)\U000e007f")  # England, Scotland, Wales  # fmt: skip
 LETTER = "A-Za-z\u00c0-\u024f\u0370-\u052f"  # alphabets that never need a joiner inside a word
@@ -71,7 +76,8 @@ LATIN_LOOK = frozenset("aeopcyxABEKMHOPCTYX")
 ALIKE = str.maketrans(LOOK)
 MIXED = re.compile(f"[A-Za-z][{''.join(LOOK)}]|[{''.join(LOOK)}][A-Za-z]")
 WORD = re.compile(r"[^\W\d_]{1,60}")
-SPACED = re.compile(r"(?<![a-z])(?:[a-z][ ._*-]){5,40}[a-z](?![a-z])")
+SPELLED = re.compile(r"(?<![a-z])(?:[a-z][ ._*-]){5,40}[a-z](?![a-z])")
+TELLING = re.compile("ignor|instruct|label|answer|system|prompt|disregard|classif")
 CODED = re.compile(rf"[A-Za-z0-9+/_-]{{{LONG},8000}}={{0,2}}|(?:%[0-9A-Fa-f]{{2}}){{8,2000}}")
 
 
@@ -84,12 +90,12 @@ def suspicions(text: str) -> list[str]:
     if not text.isascii():
         text = _strange(text, found)
     low = text.lower()
-    for kind, place in _plain(low):
+    words = low.translate(BETWEEN).split()
+    for kind, place in _plain(low, words):
         found.setdefault(kind, place)
-    words = low.split()
-    if words and len(max(words, key=len)) >= LONG:
-        for payload in _decoded(text):
-            if any(kind for kind, _ in _plain(payload.lower())):
+    if words and len(max(low.split(), key=len)) >= LONG:
+        for payload in map(str.lower, _decoded(text)):
+            if any(_plain(payload, payload.translate(BETWEEN).split())):
                 found.setdefault("encoded instruction", payload)
     if stuffed := _stuffed(words):
         found.setdefault("the same words again and again", stuffed)
@@ -101,26 +107,25 @@ def kind_of(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def _plain(low: str) -> Iterator[tuple[str, str]]:
-    """What a lower-case text says openly."""
-    rules = ASCII_PHRASES if low.isascii() else PHRASES
-    patterns = dict.fromkeys(pattern for trigger in [t for t in rules if t in low] for pattern in rules[trigger])
-    for match in filter(None, (pattern.search(low) for pattern in patterns)):
+def _plain(low: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What a lower-case text says openly, as kind and place."""
+    stems = {word[:5] for word in words}
+    patterns = [pattern for stem in stems & STEMS.keys() for pattern in STEMS[stem]]
+    patterns += [pattern for part, own in (ASCII_PARTS if low.isascii() else PARTS).items() if part in low for pattern in own]
+    for match in filter(None, (pattern.search(low) for pattern in dict.fromkeys(patterns))):
         yield "instruction to the model", match[0]
         break
-    if match := SPACED.search(low):
-        letters = re.sub(r"[ ._*-]", "", match[0])
-        if re.search("ignor|instruct|label|answer|system|prompt|disregard|classif", letters):
-            yield "instruction to the model", match[0]
-    if (":" in low or "##" in low or ">" in low) and any(word in low for word in TURN_WORDS):
+    if len(stems & ALPHABET) >= 5 and (match := SPELLED.search(low)) and TELLING.search(re.sub("[ ._*-]", "", match[0])):
+        yield "instruction to the model", match[0]
+    if stems & TURN_STEMS and (":" in low or "#" in low or ">" in low):
         yield from _first("a turn of its own", TURNS, low)
+    if stems & ANSWER_STEMS and ":" in low and ("\n" in low or "{" in low):
+        yield from _first("an answer of its own", ANSWERS, low)
     if "<" in low or "[" in low or "{" in low or "\x1b" in low or "\x08" in low:
         yield from _first("chat-template mark", MARKS, low)
         yield from _first("template code", TEMPLATES, low)
         yield from _first("closes the data fence", FENCE, low)
         yield from _first("hidden markup", MARKUP, low)
-    if ":" in low and ("\n" in low or "{" in low):
-        yield from _first("an answer of its own", ANSWERS, low)
 
 
 def _first(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
@@ -190,8 +195,9 @@ def _stuffed(words: list[str]) -> str:
     for period in (1, 2, 3):
         same = bytes(map(eq, words, words[period:]))
         at = same.find(b"\1" * REPEATS * period)
-        if at >= 0 and len(max(words[at : at + period], key=len)) > 3:
-            return " ".join(words[at : at + period * (REPEATS + 1)])
+        again = words[at : at + period] if at >= 0 else []
+        if any(len(word) > 3 and not word.startswith("@") for word in again):
+            return " ".join(again * (REPEATS + 1))
     return ""
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from llmlabel.errors import BackendError, LlmlabelError
+from llmlabel.errors import BackendError, LlmlabelError, RequestRejected
 
 R = TypeVar("R")
 A = TypeVar("A")
+T = TypeVar("T")
 QUIET = 0.005  # seconds without a new request after which a batch starts
+MOST_ROWS = 32
 
 
 @dataclass
@@ -89,3 +91,33 @@ class Batcher(Generic[R, A]):
 def _fail(jobs: list[_Job[R, A]], error: BaseException) -> None:
     for job in jobs:
         job.answer.set_exception(error)
+
+
+def batches(rows: Sequence[T], size: Callable[[T], int], cost: Callable[[T], int], budget: int) -> Iterator[list[T]]:
+    """Rows of like size together, at most `MOST_ROWS` and `budget` in each; a row that is too dear stands alone."""
+    batch: list[T] = []
+    spent = 0
+    for row in sorted(rows, key=size):
+        if batch and (len(batch) == MOST_ROWS or spent + cost(row) > budget):
+            yield batch
+            batch, spent = [], 0
+        batch.append(row)
+        spent += cost(row)
+    if batch:
+        yield batch
+
+
+def in_halves(work: Callable[[Sequence[Any]], Sequence[Any]], rows: Sequence[Any]) -> list[Any]:
+    """`work(rows)`; where it fails, that of the halves, so that one row's error is its own and memory that ran out
+    on many may do for few."""
+    try:
+        return list(work(rows))
+    except BackendError as e:
+        return [e] * len(rows)
+    except Exception as e:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return in_halves(work, rows[:middle]) + in_halves(work, rows[middle:])
+        error: LlmlabelError = RequestRejected(f"the model failed on this request: {type(e).__name__}: {e}")
+        error.__cause__ = e
+        return [error]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any
 
 from jinja2 import TemplateError
 
-from llmlabel.errors import BackendError, LlmlabelError, RequestRejected
+from llmlabel.errors import BackendError, RequestRejected
 from llmlabel.llm.requests import Message, plain_text
 
-T = TypeVar("T")
 CPU_BYTES = 1 << 30  # what one batch may take
-MOST_ROWS = 32
 SHARED = 16  # tokens that the prompts of a batch must have in common before those are computed once
 
 
@@ -104,7 +102,7 @@ class CausalLM:
         """Bytes one batch may take: of a GPU half of what is free."""
         import torch
 
-        return torch.cuda.mem_get_info()[0] // 2 if self.model.device.type == "cuda" else CPU_BYTES
+        return int(torch.cuda.mem_get_info()[0] // 2) if self.model.device.type == "cuda" else CPU_BYTES
 
     def bytes_of(self, tokens: int, logits: int) -> int:
         """About what a row takes: keys and values and what a layer holds of each token, an attention mask, `logits` rows."""
@@ -112,7 +110,7 @@ class CausalLM:
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         cache = 2 * c.num_hidden_layers * (getattr(c, "num_key_value_heads", None) or c.num_attention_heads) * head
         layer = 4 * (c.hidden_size + (getattr(c, "intermediate_size", None) or 4 * c.hidden_size))
-        return 4 * (tokens * (2 * cache + layer + tokens) + 2 * logits * c.vocab_size)
+        return 4 * int(tokens * (2 * cache + layer + tokens) + 2 * logits * c.vocab_size)
 
     def score(self, rows: Sequence[Branches]) -> list[list[float]]:
         """Log-probability (nats) of every completion of every row, summed over its tokens."""
@@ -176,33 +174,3 @@ def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
         return 0
     alike = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(p[:-1] for p in prompts), strict=False)))
     return alike if alike >= SHARED else 0
-
-
-def batches(rows: Sequence[T], size: Callable[[T], int], cost: Callable[[T], int], budget: int) -> Iterator[list[T]]:
-    """Rows of like size together, at most `MOST_ROWS` and `budget` in each; a row that is too dear stands alone."""
-    batch: list[T] = []
-    spent = 0
-    for row in sorted(rows, key=size):
-        if batch and (len(batch) == MOST_ROWS or spent + cost(row) > budget):
-            yield batch
-            batch, spent = [], 0
-        batch.append(row)
-        spent += cost(row)
-    if batch:
-        yield batch
-
-
-def in_halves(work: Callable[[Sequence[Any]], Sequence[Any]], rows: Sequence[Any]) -> list[Any]:
-    """`work(rows)`; where it fails, that of the halves, so that one row's error is its own and memory that ran out
-    on many may do for few."""
-    try:
-        return list(work(rows))
-    except BackendError as e:
-        return [e] * len(rows)
-    except Exception as e:
-        if len(rows) > 1:
-            middle = len(rows) // 2
-            return in_halves(work, rows[:middle]) + in_halves(work, rows[middle:])
-        error: LlmlabelError = RequestRejected(f"the model failed on this request: {type(e).__name__}: {e}")
-        error.__cause__ = e
-        return [error]

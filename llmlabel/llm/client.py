@@ -94,7 +94,7 @@ class Client:
         return _Job(place, request, request_key(self.backend, request), mapping)
 
     def _place(self, backend: Backend) -> Place:
-        most: int = self.concurrency or getattr(backend, "most_in_flight", DEFAULT_IN_FLIGHT)
+        most = self.concurrency or int(getattr(backend, "most_in_flight", DEFAULT_IN_FLIGHT))
         return Place(backend, most, Pace(self.rpm), Pace(self.tpm))
 
     # -- for the rooms -----------------------------------------------------------------------------------------------

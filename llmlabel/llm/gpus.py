@@ -109,9 +109,10 @@ def available_memory() -> int:
         return free
 
 
-def flags(gpus: Sequence[int], size: Size, user: Sequence[str]) -> list[str]:
-    """vLLM's flags for these GPUs ([]: CPU), then the user's, which win over any of ours."""
-    ours: dict[str, str | None] = {"--logprobs-mode": "raw_logprobs", "--structured-outputs-config": COMPACT}
+def flags(gpus: Sequence[int], size: Size, name: str, user: Sequence[str]) -> list[str]:
+    """vLLM's flags for these GPUs ([]: CPU), then the user's, which win over any of ours. `name`: what to serve it as."""
+    ours: dict[str, str | None] = {"--served-model-name": name}
+    ours |= {"--logprobs-mode": "raw_logprobs", "--structured-outputs-config": COMPACT}
     if not gpus:
         ours |= {"--max-model-len": str(min(CPU_CONTEXT, size.context or CPU_CONTEXT)), "--enable-prefix-caching": None}
     elif len(gpus) > 1:

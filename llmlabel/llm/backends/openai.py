@@ -9,10 +9,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import httpx2
 import openai
 import orjson
 
@@ -30,6 +32,8 @@ from llmlabel.llm.requests import (
 )
 from llmlabel.llm.specs import OPENAI_URL
 
+KEEP_ALIVE = 4.0  # seconds; uvicorn hangs up after 5
+CONNECT_SECONDS = 30.0
 LONGEST_WAIT = 300.0  # seconds an endpoint may ask us to wait
 
 
@@ -45,13 +49,7 @@ class OpenAIBackend:
         self._hosted, self._key = hosted, key
         self.resume_at = 0.0  # on the monotonic clock: not before, says the endpoint
         self._unsupported: set[str] = set()  # parameters this endpoint refused once
-        self._client = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=url,
-            max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout),
-        )
+        self._timeout = timeout
 
     async def complete(self, request: Request) -> Completion:
         return _completion(await self._post("/chat/completions", lambda: self._body(request)))
@@ -61,22 +59,49 @@ class OpenAIBackend:
         return _vectors(await self._post("/embeddings", lambda: {"model": self.model, "input": texts}))
 
     async def _post(self, path: str, body: Callable[[], dict[str, Any]]) -> Any:
-        """The parsed answer. Body and answer go past the SDK's models, which cost more time than all the rest."""
+        """The parsed answer. Straight through aiohttp: the SDK's own path costs more time than all the rest
+        (docs/decisions/0004-http.md)."""
         while True:
             sent = body()
-            try:
-                response = await self._client.post(path, content=orjson.dumps(sent), cast_to=httpx2.Response)
-            except openai.APIError as e:
-                if not self._learn(e, sent):
-                    raise self._mapped(e) from None  # not `from e`: its text may repeat the key
-                continue
-            except ValueError as e:  # before anything was sent: a URL with a password in it, say
-                raise BackendError(f"cannot send to {scrub(self.url)}: {scrub(str(e))}") from None
-            self._heed(response.headers)
-            try:
-                return _parsed(response.content)
-            except ValueError as e:
-                raise LostAnswer(f"{scrub(self.url)} sent a damaged answer", cause="damaged") from e
+            status, headers, content = await self._exchange(path if "://" in path else self.url + path, orjson.dumps(sent))
+            if status == 200:
+                break
+            said = _said(content)
+            if not self._learn(status, said, sent):
+                raise self._refusal(status, headers, said)
+        self._heed(headers)
+        try:
+            return _parsed(content)
+        except ValueError as e:
+            raise LostAnswer(f"{scrub(self.url)} sent a damaged answer", cause="damaged") from e
+
+    async def _exchange(self, url: str, content: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of one POST."""
+        try:
+            async with self._session.post(url, data=content) as response:
+                return response.status, response.headers, await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            where = f"{self.model or 'the model'} at {scrub(self.url)}"
+            raise TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable") from e
+        except TimeoutError as e:
+            raise LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out") from e
+        except (aiohttp.InvalidURL, ValueError) as e:
+            raise BackendError(f"cannot send to {scrub(url)}: {scrub(str(e))}") from None
+        except (aiohttp.ClientError, OSError) as e:
+            raise LostAnswer(f"{scrub(self.url)} broke the connection", cause="broke off") from e
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        """One connection pool for the whole run; made on the event loop. Idle connections are dropped before a server does it."""
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
+        timeout = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, CONNECT_SECONDS))
+        return aiohttp.ClientSession(headers=headers, connector=connector, timeout=timeout, proxy=_proxy(self.url))
+
+    @cached_property
+    def _client(self) -> openai.AsyncOpenAI:
+        """The SDK, for everything that is not asked thousands of times."""
+        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, max_retries=0, timeout=self._timeout)
 
     def _heed(self, headers: Mapping[str, str]) -> None:
         """Nothing left in this minute, it says: wait until there is."""
@@ -97,13 +122,12 @@ class OpenAIBackend:
             body["max_completion_tokens"] = request.max_tokens
         return {k: v for k, v in body.items() if k not in self._unsupported}
 
-    def _learn(self, error: openai.APIError, sent: Mapping[str, Any]) -> bool:
+    def _learn(self, status: int, said: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
         """Newer hosted models refuse some classic parameters; leave those out from then on."""
-        param = getattr(error, "param", None)
-        optional = {"max_tokens", "temperature", "top_p", "seed"}
-        if not isinstance(error, openai.BadRequestError) or param not in optional or param not in sent:
+        param, optional = said.get("param"), {"max_tokens", "temperature", "top_p", "seed"}
+        if status != 400 or param not in optional or param not in sent:
             return False
-        self._unsupported.add(param)
+        self._unsupported.add(str(param))
         return True
 
     async def score(self, request: ScoreRequest) -> Completion:
@@ -130,30 +154,53 @@ class OpenAIBackend:
         self.model = served[0]
 
     def _mapped(self, e: openai.APIError) -> BackendError:
+        """What the SDK raised, as one of our errors."""
+        if isinstance(e, openai.APIStatusError):
+            body = e.body if isinstance(e.body, dict) else {"message": e.message}
+            return self._refusal(e.status_code, e.response.headers, body)
+        if isinstance(e, openai.APITimeoutError):
+            return LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out")
         where = f"{self.model or 'the model'} at {scrub(self.url)}"
-        message = scrub((getattr(e, "message", "") or str(e)).replace(self._key, "<key>"))
-        status = int(getattr(e, "status_code", 0) or 0)
+        return TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable")
+
+    def _refusal(self, status: int, headers: Mapping[str, str], said: Mapping[str, Any]) -> BackendError:
+        """An answer that is not 200, as an error that says what to do."""
+        where = f"{self.model or 'the model'} at {scrub(self.url)}"
+        message = scrub(str(said.get("message") or "").replace(self._key, "<key>"))
         if status in (401, 403):
             variable = "OPENAI_API_KEY" if self._hosted else "the variable named by api_key_env"
             return AuthError(f"{where} does not accept the key: {message}. Set {variable}")
-        if status == 402 or getattr(e, "code", "") == "insufficient_quota":
+        if status == 402 or said.get("code") == "insufficient_quota":
             return AuthError(f"{where}: the account has no money or quota left: {message}")
         if status == 404:
             return BackendError(f"{where}: not found: {message}. Check the model's name and that the URL ends in /v1")
         if status == 429:
-            return TransientError(f"{where} asks to slow down", _retry_after(e), "429")
+            return TransientError(f"{where} asks to slow down", _retry_after(headers), "429")
         if status in (408, 409) or status >= 500:
-            return TransientError(f"{where} answered {status}: {message}", _retry_after(e), str(status))
-        if isinstance(e, openai.APITimeoutError) and not _never_sent(e):
-            return LostAnswer(f"{where} did not answer in time", cause="timed out")
-        if isinstance(e, openai.APIConnectionError):
-            if _never_sent(e):
-                return TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable")
-            return LostAnswer(f"{where} broke the connection", cause="broke off")
+            return TransientError(f"{where} answered {status}: {message}", _retry_after(headers), str(status))
         return RequestRejected(f"{where} refused a request ({status}): {message}")
 
     async def close(self) -> None:
-        await self._client.close()
+        if "_session" in vars(self):
+            await self._session.close()
+        if "_client" in vars(self):
+            await self._client.close()
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy the environment names for a URL. (aiohttp's own `trust_env` reads .netrc in a thread for every request.)"""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+
+def _said(content: bytes) -> Mapping[str, Any]:
+    """The error object of an answer that is not 200; servers differ in where they put it."""
+    try:
+        body = _parsed(content)
+    except ValueError:
+        return {"message": content[:300].decode("utf-8", "replace")}
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return error if isinstance(error, dict) else {"message": str(error)}
 
 
 def _parsed(content: bytes) -> Any:
@@ -163,19 +210,8 @@ def _parsed(content: bytes) -> Any:
         return json.loads(content)  # allows half a surrogate pair
 
 
-def _never_sent(error: BaseException) -> bool:
-    """Did it fail before a connection stood?"""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
-            return True
-        chain = chain.__cause__ or chain.__context__
-    return False
-
-
-def _retry_after(error: openai.APIError) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds; `Retry-After` is a number of seconds or a date."""
-    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
     text = headers.get("retry-after", "")
     try:
         seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(text)

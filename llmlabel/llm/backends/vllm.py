@@ -188,7 +188,7 @@ def connect(options: Options) -> VLLMBackend:
     model, name = (str(folder.resolve()), folder.resolve().name) if local else (options.model, options.model)
     found = [] if _is_for_cpus(python) else gpus.find_gpus(os.environ)
     size, revision = gpus.model_size(model), weights.revision(weights.folder_weights(folder))
-    words = ["--model", model, "--served-model-name", name, *gpus.flags(found, size, _user_flags())]
+    words = ["--model", model, *gpus.flags(found, size, name, _user_flags())]
     env = _environment(python, offline=local, cache_gib=gpus.cpu_cache_gib(gpus.available_memory(), size))
 
     def launch(port: int) -> ServerProcess:
