@@ -13,13 +13,13 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from llmlabel.errors import BudgetReached, ConfigError
+from llmlabel.errors import BudgetReached
 from llmlabel.llm import schema
 from llmlabel.llm.owners import Owner
 from llmlabel.llm.requests import Completion
@@ -102,9 +102,9 @@ class Ledger:
             self._db = schema.connect(self.path)
             schema.prepare(self._db, self.path)
             self.owner = Owner(self.path.parent / "owners")
+            self._writer = Writer(self.path, self.owner)
         except (sqlite3.Error, OSError) as e:
             raise schema.unusable(self.path, e) from e
-        self._writer = Writer(self.path, self.owner)
         self.in_flight: dict[bytes, asyncio.Event] = {}  # what this process is asking right now
         self.unsettled, self.settled = 0, asyncio.Event()  # requests out there; the next one to come back
 

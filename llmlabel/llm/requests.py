@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from itertools import chain
+from math import isfinite
 from typing import Any, Protocol
 
 import orjson
@@ -88,12 +90,17 @@ class Completion:
         object.__setattr__(self, "vectors", tuple(map(tuple, self.vectors)))
 
     def to_json(self) -> str:
-        """What differs from the defaults, as JSON."""
-        return orjson.dumps({name: value for name, value in vars(self).items() if value}).decode()
+        """What is not empty, as JSON."""
+        filled = {name: value for name, value in vars(self).items() if value}
+        numbers = chain(self.scores, self.logprobs.values(), *self.vectors)
+        return orjson.dumps(filled).decode() if all(map(isfinite, numbers)) else json.dumps(filled)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Completion:
-        return cls(**orjson.loads(text))
+        try:
+            return cls(**orjson.loads(text))
+        except ValueError:  # an infinite number
+            return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -135,11 +142,13 @@ def request_key(backend: Backend, request: AnyRequest) -> bytes:
 
 
 def request_json(request: AnyRequest) -> bytes:
-    """A request as JSON, keys sorted."""
+    """What differs from a plain request, as JSON with sorted keys; so a field added later changes no key."""
+    kind = type(request)
+    body = {name: value for name, value in vars(request).items() if value != getattr(kind, name, None)}
     try:
-        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # half a surrogate pair, which orjson refuses
-        text = json.dumps(asdict(request), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return text.encode("utf-8", "surrogatepass")
 
 

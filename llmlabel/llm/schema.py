@@ -11,6 +11,8 @@ from llmlabel.errors import ConfigError, StoreError
 
 VERSION = 2
 BUSY_SECONDS = 60.0
+# Survives SIGKILL at any instruction; a power cut may lose the last commits.
+PRAGMAS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, model TEXT NOT NULL, answer TEXT NOT NULL, request TEXT, created REAL NOT NULL
@@ -36,8 +38,8 @@ CREATE TABLE IF NOT EXISTS batches (
 
 def connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")  # survives SIGKILL at any instruction; a power cut may lose the last commits
+    for pragma in PRAGMAS:
+        db.execute(pragma)
     return db
 
 

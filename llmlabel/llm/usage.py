@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-
 FINE = 20  # buckets per factor e of latency: percentiles are right within 3 %
 
 

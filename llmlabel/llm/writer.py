@@ -100,6 +100,7 @@ class Writer:
         self._path, self._owner = path, owner
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._failed: StoreError | None = None
+        self._db = schema.connect(path)
         self._thread = threading.Thread(target=self._run, name="llmlabel-ledger", daemon=True)
         self._thread.start()
 
@@ -120,7 +121,7 @@ class Writer:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        db, more = schema.connect(self._path), True
+        db, more = self._db, True
         while more:
             waiting, more = self._next()
             try:

@@ -306,7 +306,7 @@ class TestSecrets:
         texts.append(_failure(fake_server.url, tmp_path))
         assert len(texts) == 4
         assert all(secret not in text for text in texts)
-        for file in (tmp_path / "cache").iterdir():
+        for file in (f for f in (tmp_path / "cache").rglob("*") if f.is_file()):
             assert secret.encode() not in file.read_bytes()
 
     def test_a_password_in_a_url_is_not_repeated(self, tmp_path: Path, sleeps: Sleeps) -> None:
