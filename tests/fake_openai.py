@@ -158,7 +158,7 @@ class FakeOpenAI:
         answer: body -> the answer's text. key: the one accepted key, None: any. models: what /v1/models lists.
         unsupported: parameters answered with a 400. schema: False ignores response_format, None refuses it.
         logprobs: False leaves them out. context: most prompt plus completion tokens. latency: seconds per answer.
-        count: text -> tokens.
+        count: text -> tokens. ceiling: over so many in flight, 429.
     """
 
     def __init__(
@@ -173,9 +173,11 @@ class FakeOpenAI:
         context: int = 100_000,
         latency: float = 0.0,
         count: Callable[[str], int] = count_words,
+        ceiling: int | None = None,
     ) -> None:
         self.answer, self.key, self.models, self.unsupported = answer, key, models, set(unsupported)
         self.schema, self.logprobs, self.context, self.latency, self.count = schema, logprobs, context, latency, count
+        self.ceiling, self.headers = ceiling, dict[str, str]()
         self.stats, self.faults = Stats(), deque[Fault]()
         self.bodies: list[Body] = []
         self.url = ""
@@ -269,6 +271,8 @@ class FakeOpenAI:
             body = await request.json()
             self.bodies.append(body)
             fault = self._next_fault()
+            if self.ceiling is not None and stats.in_flight > self.ceiling:
+                return _error(429, "too many at once")
             if self.latency:
                 await asyncio.sleep(self.latency)
             if refused := self._refused_key(request) or self._status(fault) or problem(body):
@@ -294,7 +298,7 @@ class FakeOpenAI:
         if kind == "html":
             return web.Response(text="<html><body>Welcome to the portal</body></html>", content_type="text/html")
         self.stats.answered += 1
-        return web.Response(text=text, content_type="application/json")
+        return web.Response(text=text, content_type="application/json", headers=self.headers)
 
     def _next_fault(self) -> Fault | None:
         if not self.faults:

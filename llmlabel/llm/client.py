@@ -264,7 +264,7 @@ class Client:
                     e.retry_after = 0.0
             raise
         seconds = time.monotonic() - start
-        place.failures = 0
+        place.answered()
         place.window.outcome(seconds, pushed_back=False)
         self.usage.answered(seconds)
         return answer

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 from llmlabel.llm.requests import Backend
 
-START = 16
+START = 4
 ROUND = 8  # fewest outcomes of a round
 SLOWER = 2.0  # times the lowest latency seen
 FASTER = 1.1  # times the answers per second of the round before
 FORGET = 0.98  # of the best rate per round: a server may get slower for good
-DOWN_FIRST, DOWN_MOST = 1.0, 60.0  # seconds a dead endpoint is left alone, doubled every time
+REST, LONGEST_REST = 1.0, 60.0  # seconds a dead endpoint is left alone, doubled every time
 DEAD_AFTER = 3  # failures in a row
 
 
@@ -46,28 +46,30 @@ class Window:
     def outcome(self, seconds: float, *, pushed_back: bool) -> None:
         """What became of one request after `seconds`."""
         self.began = self.began or time.monotonic() - seconds
-        self.pushed += pushed_back
-        self.latencies.append(seconds)
-        if len(self.latencies) >= max(ROUND, int(self.limit)):
+        if pushed_back:
+            self.pushed += 1
+        else:
+            self.latencies.append(seconds)
+        if len(self.latencies) + self.pushed >= max(ROUND, int(self.limit)):
             self._round(time.monotonic())
 
     @property
     def overrun(self) -> bool:
         """Is most of this round pushed back?"""
-        return self.pushed >= ROUND / 2 and self.pushed >= len(self.latencies) / 2
+        return self.pushed >= max(ROUND / 2, len(self.latencies))
 
     def _round(self, now: float) -> None:
-        answered = len(self.latencies) - self.pushed
-        rate, latency = answered / max(now - self.began, 1e-6), statistics.median(self.latencies)
+        rate, latency = len(self.latencies) / max(now - self.began, 1e-6), statistics.median(self.latencies or [self.quickest])
         self.quickest = min(self.quickest, latency)
         grew, slow = rate >= FASTER * self.best_rate, latency > SLOWER * self.quickest
+        share = self.pushed / (self.pushed + len(self.latencies))
         if self.pushed:
-            self.limit *= 1 - self.pushed / len(self.latencies) / 2
+            self.limit *= 1 - share / 2
             self.doubling = False
         elif slow and not grew:
             self.limit *= 0.5 if self.doubling else 0.9
             self.doubling = False
-        if self.was_full and not self.pushed and (grew or not slow):
+        if self.was_full and share < 0.5 and (grew or not slow):
             self.limit += self.limit if self.doubling else 1
         self.limit = min(max(self.limit, 1.0), float(self.most))
         self.best_rate = max(self.best_rate * FORGET, rate)
@@ -106,6 +108,7 @@ class Place:
     most_in_flight: int = 0
     not_before: float = 0.0  # on the monotonic clock: it asked to wait, or it is left alone
     failures: int = 0
+    rest: float = 0.0  # seconds it was left alone the last time
 
     def __post_init__(self) -> None:
         self.window = Window(self.most)
@@ -129,9 +132,13 @@ class Place:
     def failed(self, *, others: bool) -> None:
         """It could not be reached or broke off: after some of these in a row it is left alone, if there are others."""
         self.failures += 1
-        if others and self.dead:
-            wait = min(DOWN_FIRST * 2.0 ** (self.failures - DEAD_AFTER), DOWN_MOST)
-            self.not_before = time.monotonic() + wait
+        now = time.monotonic()
+        if others and self.dead and now >= self.not_before:  # else: those that were in flight when it died
+            self.rest = min(2 * self.rest or REST, LONGEST_REST)
+            self.not_before = now + self.rest
+
+    def answered(self) -> None:
+        self.failures, self.rest = 0, 0.0
 
 
 class Pool:
