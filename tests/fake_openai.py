@@ -16,15 +16,18 @@ import hashlib
 import importlib
 import json
 import math
+import random
 import re
 import struct
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import orjson
 from aiohttp import web
+from fake_batches import FakeBatches
 
 Body = dict[str, Any]
 LOST = ("hang", "disconnect", "damaged", "html")  # computed and billed, and not delivered
@@ -51,7 +54,7 @@ class Fault:
 
 @dataclass
 class Stats:
-    """What the server saw. `billed_*`: tokens of every answer it computed, delivered or not."""
+    """What the server saw. `billed_*`: tokens of every answer it computed, delivered or not; `distinct` bodies."""
 
     requests: int = 0
     answered: int = 0
@@ -59,6 +62,7 @@ class Stats:
     billed_completion_tokens: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    distinct: int = 0
     by_path: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -159,6 +163,7 @@ class FakeOpenAI:
         unsupported: parameters answered with a 400. schema: False ignores response_format, None refuses it.
         logprobs: False leaves them out. context: most prompt plus completion tokens. latency: seconds per answer.
         count: text -> tokens. ceiling: over so many in flight, 429.
+        rates: kind of fault -> share of the attempts it happens to, drawn by body and attempt.
     """
 
     def __init__(
@@ -174,13 +179,18 @@ class FakeOpenAI:
         latency: float = 0.0,
         count: Callable[[str], int] = count_words,
         ceiling: int | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.answer, self.key, self.models, self.unsupported = answer, key, models, set(unsupported)
         self.schema, self.logprobs, self.context, self.latency, self.count = schema, logprobs, context, latency, count
         self.ceiling, self.headers = ceiling, dict[str, str]()
+        self.rates, self.times_seen = dict(rates or {}), Counter[int]()
         self.stats, self.faults = Stats(), deque[Fault]()
+        self._batch_routes = FakeBatches(self)
+        self.batches = self._batch_routes.state
         self.bodies: list[Body] = []
         self.url = ""
+        self.alone = False  # a process of its own: prints its URL, keeps no bodies
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
 
@@ -191,7 +201,7 @@ class FakeOpenAI:
         self.faults.append(Fault(kind, times, **more))
 
     def reset(self) -> None:
-        self.stats, self.faults, self.bodies = Stats(), deque(), []
+        self.stats, self.faults, self.bodies, self.times_seen = Stats(), deque(), [], Counter()
 
     def __enter__(self) -> FakeOpenAI:
         ready = threading.Event()
@@ -206,6 +216,7 @@ class FakeOpenAI:
             self._thread.join(10)
 
     def serve_forever(self, host: str, port: int) -> None:
+        self.alone = True
         self._run(host, port, threading.Event())
 
     # -- the server --------------------------------------------------------------------------------------------------
@@ -220,6 +231,7 @@ class FakeOpenAI:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list)
+        self._batch_routes.add_to(app)
         app.router.add_get("/stats", self._get_stats)
         app.router.add_post("/faults", self._post_fault)
         app.router.add_post("/reset", self._post_reset)
@@ -228,7 +240,8 @@ class FakeOpenAI:
         site = web.TCPSite(runner, host, port)
         await site.start()
         self.url = f"http://{host}:{runner.addresses[0][1]}/v1"
-        print(self.url, flush=True) if port else None
+        if self.alone:
+            print(self.url, flush=True)
         ready.set()
         await self._stopping.wait()
         await runner.cleanup()
@@ -268,9 +281,10 @@ class FakeOpenAI:
         stats.in_flight += 1
         stats.most_in_flight = max(stats.most_in_flight, stats.in_flight)
         try:
-            body = await request.json()
-            self.bodies.append(body)
-            fault = self._next_fault()
+            body = orjson_or_json(await request.read())
+            if not self.alone:
+                self.bodies.append(body)
+            fault = self._next_fault() or self._drawn_fault(body)
             if self.ceiling is not None and stats.in_flight > self.ceiling:
                 return _error(429, "too many at once")
             if self.latency:
@@ -287,7 +301,7 @@ class FakeOpenAI:
         self.stats.billed_prompt_tokens += usage["prompt_tokens"]
         self.stats.billed_completion_tokens += usage.get("completion_tokens", 0)
         kind = fault.kind if fault else ""
-        text = json.dumps(answer)
+        text = json_text(answer)
         if kind == "hang":
             await asyncio.wait([asyncio.ensure_future(self._stopping.wait())], timeout=60)
         if kind == "disconnect":
@@ -311,6 +325,17 @@ class FakeOpenAI:
         if fault.times <= 0:
             self.faults.popleft()
         return fault
+
+    def _drawn_fault(self, body: Body) -> Fault | None:
+        number = seed(body)
+        self.times_seen[number] += 1
+        self.stats.distinct += self.times_seen[number] == 1
+        draw = random.Random(f"{number}/{self.times_seen[number]}").random()
+        for kind, share in self.rates.items():
+            draw -= share
+            if draw < 0:
+                return Fault(kind)
+        return None
 
     def _status(self, fault: Fault | None) -> web.Response | None:
         if fault is None or not fault.kind.isdigit():
@@ -386,6 +411,20 @@ def _vector(text: str, body: Body, size: int = 64) -> list[float] | str:
     return unit
 
 
+def orjson_or_json(content: bytes) -> Body:
+    try:
+        return orjson.loads(content)
+    except ValueError:  # half a surrogate pair
+        return json.loads(content)
+
+
+def json_text(answer: Body) -> str:
+    try:
+        return orjson.dumps(answer).decode()
+    except TypeError:
+        return json.dumps(answer)
+
+
 def _error(
     status: int,
     message: str,
@@ -405,12 +444,13 @@ def main() -> None:
     args.add_argument("--latency", type=float, default=0.0)
     args.add_argument("--key")
     args.add_argument("--answer", help="module:function, body -> text")
+    args.add_argument("--rates", type=json.loads, default={}, help='shares of faults: {"429": 0.1}')
     given = args.parse_args()
     answer = plain_answer
     if given.answer:
         module, _, name = given.answer.partition(":")
         answer = getattr(importlib.import_module(module), name)
-    FakeOpenAI(answer, key=given.key, latency=given.latency).serve_forever(given.host, given.port)
+    FakeOpenAI(answer, key=given.key, latency=given.latency, rates=given.rates).serve_forever(given.host, given.port)
 
 
 if __name__ == "__main__":
