@@ -61,12 +61,11 @@ class Prices:
 
     def __init__(self, own: Mapping[str, Any] | Path | None = None) -> None:
         self.version = f"genai-prices {metadata.version('genai-prices')}"
-        values: Any = own or {}
+        values: Any = {"date": date.today(), "prices": own or {}}
         try:
             if isinstance(own, Path):
-                table = _Table.model_validate(yaml.safe_load(own.read_text(encoding="utf-8")))
-                values, self.version = table.prices, f"{own.name} of {table.date}, {self.version}"
-            self._own = {model: Rates.model_validate(rates) for model, rates in dict(values).items()}
+                values = yaml.safe_load(own.read_text(encoding="utf-8"))
+            table = _Table.model_validate(values)
         except OSError as e:
             raise ConfigError(f"cannot read the price table {own}: {e.strerror}") from e
         except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -76,6 +75,9 @@ class Prices:
             raise ConfigError(
                 f"{where}: not a price table:\n{plain_errors(e)}\nWrite US dollars per million tokens, as in: {EXAMPLE}"
             ) from e
+        self._own = table.prices
+        if isinstance(own, Path):
+            self.version = f"{own.name} of {table.date}, {self.version}"
 
     def of(self, backend: Backend) -> Price:
         return Price(backend.model, self._rates(backend.model, backend.local, str(getattr(backend, "url", ""))))

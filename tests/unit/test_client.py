@@ -366,3 +366,84 @@ def _failure(url: str, tmp_path: Path) -> str:
     finally:
         client.close()
     pytest.fail("the request should have failed")
+
+
+class TestStream:
+    def test_any_number_of_requests_in_bounded_memory(self, tmp_path: Path) -> None:
+        """Never more than some thousands are drawn before their answers are read."""
+        client, drawn, most = scripted(lambda r: "x", tmp_path), 0, 0
+
+        def requests() -> Iterator[Request]:
+            nonlocal drawn
+            for i in range(30_000):
+                drawn += 1
+                yield say(str(i % 50))
+
+        seen = set()
+        for read, (i, answer) in enumerate(client.stream(requests())):
+            most = max(most, drawn - read)
+            assert isinstance(answer, Completion)
+            seen.add(i)
+        assert seen == set(range(30_000))
+        assert most < 12_000
+
+    def test_leaving_early_stops_asking(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
+        fake_server.latency = 0.01
+        for n, _ in enumerate(client_of(fake_server, concurrency=4).stream(say(str(i)) for i in range(10_000))):
+            if n == 20:
+                break
+        time.sleep(0.1)
+        sent = fake_server.stats.requests
+        time.sleep(0.2)
+        assert fake_server.stats.requests == sent < 400
+
+    def test_a_fault_in_whoever_makes_the_requests_is_raised(self, tmp_path: Path) -> None:
+        def requests() -> Iterator[Request]:
+            yield say("a")
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            list(scripted(lambda r: "x", tmp_path).stream(requests()))
+
+
+class TestStrangeEndpoints:
+    def test_one_that_refuses_everything_is_left_after_the_first_ten(
+        self, fake_server: FakeOpenAI, client_of: Callable[..., Client]
+    ) -> None:
+        fake_server.fail("400", times=10**6, message="no such parameter")
+        with pytest.raises(BackendError, match="first 10 requests were all refused.*no such parameter"):
+            client_of(fake_server, concurrency=2).map([say(str(i)) for i in range(500)])
+        assert fake_server.stats.requests <= 12
+
+    def test_one_that_does_not_say_what_it_used_is_taken_at_the_most(self, tmp_path: Path) -> None:
+        backend = ScriptedBackend(lambda r: "x")
+        backend.local = False
+        client = Client(backend, Ledger(tmp_path), Prices({backend.model: {"input": 1.0}}).of(backend), "r")
+        answer = client.ask(say("hello", max_tokens=7))
+        assert answer.completion_tokens == 7
+        assert client.ledger.totals("r").prompt_tokens == answer.prompt_tokens > 5
+
+    def test_half_a_megabyte_is_sent_and_paid_once(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
+        client = client_of(fake_server)
+        fake_server.context = 10**9
+        for _ in range(2):
+            assert client.ask(say("word " * 100_000)).text
+        assert fake_server.stats.requests == 1
+
+    def test_a_clock_that_goes_back_changes_nothing(
+        self, fake_server: FakeOpenAI, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = iter(range(10**9, 0, -3600))
+        monkeypatch.setattr("llmlabel.llm.writer.time.time", lambda: next(now))
+        client = client_of(fake_server, budget_calls=30)
+        assert len({a.text for a in client.map([say(str(i)) for i in range(30)]) if isinstance(a, Completion)}) == 30
+        with pytest.raises(BudgetReached):
+            client.ask(say("one more"))
+
+    def test_a_cap_is_used_up_before_it_stops(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
+        """What is in flight is reckoned at its most; only when it has come back and there is still no room, it stops."""
+        fake_server.latency = 0.01
+        client = client_of(fake_server, budget_tokens=3000, concurrency=64)
+        with pytest.raises(BudgetReached):
+            client.map([say(f"text {i}", max_tokens=100) for i in range(2000)])
+        assert 2600 < fake_server.stats.billed_tokens <= 3000
