@@ -30,7 +30,7 @@ lint: $(VENV)/.ready
 	rm -rf build && $(PIP) --no-deps --target build/lint . && cd build/lint && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 soak: $(VENV)/.ready
-	$(BIN)/python -m pytest bench/soak -s --timeout 3600
+	LLMLABEL_SOAK=1 $(BIN)/python -m pytest bench/soak tests/contract/test_kills.py -s --timeout 3600
 
 setup: $(VENV)/.ready .venv-vllm/.ready
 
