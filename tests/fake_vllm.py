@@ -76,12 +76,37 @@ class Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def run_batch(folder: Path, words: list[str]) -> None:
+    """Echoes, like the server; `batch_dies`: after so many lines, once. The text `refuse me` is refused."""
+    given = Path(words[words.index("-i") + 1]).read_text().splitlines()
+    out = Path(words[words.index("-o") + 1])
+    dies = folder / "batch_dies"
+    with out.open("w") as file:
+        for number, line in enumerate(map(json.loads, given)):
+            time.sleep(_number(folder, "slow_answer", 0))
+            if dies.exists() and number == int(dies.read_text()):
+                dies.unlink()
+                sys.exit("fake vLLM: no memory left")
+            text = line["body"]["messages"][-1]["content"]
+            _append(folder, "answers", text)
+            choice = {"message": {"content": f"echo {text}"}, "finish_reason": "stop"}
+            body = {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+            result = {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+            if text == "refuse me":
+                result |= {"response": {"status_code": 400, "body": None}, "error": {"error": {"message": "too long"}}}
+            print(json.dumps(result), file=file)
+            print(f"Running batch: 9% Completed | {number + 1}/{len(given)} [00:00<00:00, 1.0req/s]", flush=True)
+
+
 class Server(ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
 
 
 def main(folder: Path, words: list[str]) -> None:
+    if "vllm.entrypoints.openai.run_batch" in words:
+        _append(folder, "starts", f"0 {json.dumps(words)}")
+        return run_batch(folder, words)
     value = {name: words[words.index(name) + 1] for name in ("--model", "--served-model-name", "--port")}
     Handler.folder, Handler.model = folder, (value["--served-model-name"], value["--model"])
     _append(folder, "starts", f"{value['--port']} {json.dumps(words)}")

@@ -45,7 +45,7 @@ def connect(
     store = ledger or Ledger(cache or settings.get("cache"), store_text=settings.get("store_text", True))
     client = Client(
         backend, store, price, run, budget, settings.get("concurrency"), others, settings.get("rpm"), settings.get("tpm"),
-        _masker(settings.get("mask_pii", "none")),
+        _masker(settings.get("mask_pii", "none")), bool(settings.get("batch")),
     )  # fmt: skip
     try:
         return with_features(client) if probe else client
@@ -66,7 +66,8 @@ def _backends(spec: Spec, settings: dict[str, Any]) -> list[Backend]:
     """The model at every URL of the spec; without URLs, the one backend there is."""
     module, key_env, timeout = _module(spec), settings.get("api_key_env", "LLMLABEL_API_KEY"), settings.get("timeout", 120.0)
     groups: list[tuple[str, ...]] = [(url,) for url in spec.urls] or [()]
-    made: list[Backend] = [module.connect(Options(spec.model, urls, key_env, timeout)) for urls in groups]
+    make = getattr(module, "connect_later", module.connect) if settings.get("batch") else module.connect
+    made: list[Backend] = [make(Options(spec.model, urls, key_env, timeout)) for urls in groups]
     names = {backend.model for backend in made}
     if len(names) > 1:
         raise ConfigError(f"--llm {spec}: the URLs serve different models: {', '.join(sorted(names))}")

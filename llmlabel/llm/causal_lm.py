@@ -61,7 +61,7 @@ class CausalLM:
 
             more = {"gguf_file": self._gguf, "quantization_config": GgufConfig(dequantize=True)}
         model = self._load(lambda: AutoModelForCausalLM.from_pretrained(self._folder, dtype=torch.float32, **more))
-        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
 
     def _load(self, load: Callable[[], Any]) -> Any:
         try:
@@ -114,10 +114,7 @@ class CausalLM:
 
     def score(self, rows: Sequence[Branches]) -> list[list[float]]:
         """Log-probability (nats) of every completion of every row, summed over its tokens."""
-        import torch
-
-        with torch.inference_mode():
-            return self._branches(rows) if self._can_branch else [self._one_by_one(row) for row in rows]
+        return self._branches(rows) if self._can_branch else [self._one_by_one(row) for row in rows]
 
     @cached_property
     def _can_branch(self) -> bool:

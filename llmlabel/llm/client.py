@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stamina
 
@@ -33,6 +34,9 @@ from llmlabel.llm.requests import (
     request_key,
 )
 from llmlabel.llm.usage import Usage
+
+if TYPE_CHECKING:
+    from llmlabel.llm.batches.runner import Batches
 
 Answer = Completion | LlmlabelError
 ATTEMPTS = 6
@@ -64,6 +68,7 @@ class Client:
         budget: that run's caps. concurrency: most requests in flight at one endpoint; None: what the backend likes.
         others: the same model at other endpoints. rpm, tpm: requests and tokens per minute at one endpoint.
         masker: takes personal data out of requests before they are sent or stored.
+        batch: ask through batch jobs where there are enough requests for one (llm/batches).
     """
 
     backend: Backend
@@ -76,6 +81,7 @@ class Client:
     rpm: float | None = None
     tpm: float | None = None
     masker: Any | None = None
+    batch: bool = False
     usage: Usage = field(default_factory=Usage)
     _failed_in_a_row: int = 0
     _refused: int = 0
@@ -148,6 +154,8 @@ class Client:
                     return
                 await out.put((job.place, answer))
 
+        if step != "probe" and (self.batch or self.ledger.has_batches(self.run)):
+            await self.batches.through(feed, step, out)
         first = await feed.next()
         if first is not None:
             feed.again(first)
@@ -269,7 +277,15 @@ class Client:
         self.usage.answered(seconds)
         return answer
 
+    @cached_property
+    def batches(self) -> Batches:
+        from llmlabel.llm.batches.runner import Batches
+
+        return Batches(self)
+
     def close(self) -> None:
+        if "batches" in vars(self):
+            run_async(self.batches.close())
         for place in self.pool.places:
             run_async(place.backend.close())
 

@@ -120,8 +120,13 @@ class _Batch:
 
 
 def draw(logits: Any, answer: Answer) -> int:
-    """One token from logits (V,) under temperature and nucleus, with the answer's own random numbers."""
-    probs, tokens = (logits.double().cpu() / answer.row.temperature).softmax(-1).sort(descending=True, stable=True)
-    before = probs.cumsum(-1) - probs
-    chosen = torch.multinomial(probs * (before < answer.row.top_p), 1, generator=answer.random)
-    return int(tokens[chosen])
+    """One token from logits (V,) under temperature and nucleus, with the answer's own random numbers.
+
+    Each token has its own random number, so that another last digit of a logit does not move all others.
+    """
+    probs = (logits.double().cpu() / answer.row.temperature).softmax(-1)
+    if answer.row.top_p < 1:
+        falling = probs.sort(descending=True, stable=True)
+        outside = falling.values.cumsum(-1) - falling.values >= answer.row.top_p
+        probs[falling.indices[outside]] = 0
+    return int(torch.multinomial(probs, 1, generator=answer.random))

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
@@ -23,8 +23,9 @@ from llmlabel.errors import BudgetReached
 from llmlabel.llm import schema
 from llmlabel.llm.owners import Owner
 from llmlabel.llm.requests import Completion
-from llmlabel.llm.writer import Busy, Open, Send, Settle, Stored, Writer
+from llmlabel.llm.writer import Busy, Do, Open, Send, Settle, Stored, Transaction, Writer
 
+T = TypeVar("T")
 NANO = 1_000_000_000  # of a dollar
 LOOKUP = 512  # keys asked for in one statement
 
@@ -106,6 +107,7 @@ class Ledger:
         except (sqlite3.Error, OSError) as e:
             raise schema.unusable(self.path, e) from e
         self.in_flight: dict[bytes, asyncio.Event] = {}  # what this process is asking right now
+        self.followed: set[str] = set()  # batch jobs it waits for
         self.unsettled, self.settled = 0, asyncio.Event()  # requests out there; the next one to come back
 
     # -- asking and paying -------------------------------------------------------------------------------------------
@@ -157,6 +159,10 @@ class Ledger:
         self.settled.set()
         self.settled = asyncio.Event()
 
+    async def change(self, work: Callable[[Transaction], T]) -> T:
+        """Do something in a transaction of the writer's, after everything handed in so far. Returns: its result, on disk."""
+        return await self._writer.ask(Do(work))  # type: ignore[no-any-return]
+
     async def flush(self) -> None:
         """Wait until everything handed in so far is on disk."""
         await self._writer.ask(None)
@@ -182,6 +188,10 @@ class Ledger:
                 "step": step, "model": model, "outcome": outcome, "calls": calls,
                 "prompt_tokens": int(read), "completion_tokens": int(wrote), "cost": nano / NANO,
             }  # fmt: skip
+
+    def has_batches(self, run: str) -> bool:
+        """Does the run have batch jobs whose results have not been fetched?"""
+        return bool(self._read("SELECT 1 FROM batches WHERE run = ? AND state = 'open' LIMIT 1", (run,)))
 
     def fact(self, name: str) -> str | None:
         """Something found out about an endpoint earlier."""

@@ -82,6 +82,12 @@ class Prices:
     def of(self, backend: Backend) -> Price:
         return Price(backend.model, self._rates(backend.model, backend.local, str(getattr(backend, "url", ""))))
 
+    def source(self, backend: Backend) -> str:
+        """Who says what this model costs."""
+        if backend.model in self._own:
+            return self.version.rpartition(", ")[0] or "prices in the settings"
+        return "nothing to pay: it runs on this machine" if backend.local else self.version.rpartition(", ")[2]
+
     def of_spec(self, spec: Spec) -> Price:
         """The price before the model is reached."""
         url = spec.urls[0] if spec.urls else OPENAI_URL

@@ -92,7 +92,11 @@ def find(wanted: Wanted, key: str) -> Running | None:
 
 
 def write(wanted: Wanted, running: Running) -> None:
-    """Tell others, readable by this user only; the file appears whole or not at all."""
+    """Tell others, readable by this user only; the file appears whole or not at all. Files of dead processes go."""
+    for other in _folder().glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if not _lives(int(json.loads(other.read_text(encoding="utf-8"))["pid"])):
+                other.unlink()
     part = wanted.file.with_suffix(f".{os.getpid()}")
     part.unlink(missing_ok=True)
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -31,8 +31,11 @@ CREATE TABLE IF NOT EXISTS runs (
 );
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
-    id TEXT PRIMARY KEY, run TEXT NOT NULL, place TEXT NOT NULL, remote TEXT, state TEXT NOT NULL, created REAL NOT NULL
+    id TEXT PRIMARY KEY, run TEXT NOT NULL, place TEXT NOT NULL, owner TEXT NOT NULL, remote TEXT,
+    state TEXT NOT NULL CHECK (state IN ('open', 'done', 'failed')), created REAL NOT NULL
 );
+CREATE INDEX IF NOT EXISTS batches_run ON batches (run) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS intents_batch ON intents (batch) WHERE state = 'open' AND batch IS NOT NULL;
 """
 
 

@@ -117,9 +117,13 @@ def parse_answer(form: type[T], answer: Completion) -> T:
         raise AnswerError(Status.PARSE_FAILED, f"the JSON did not fit:\n{plain_errors(e)}") from e
 
 
-@cache
 def strict_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a model, in the strict form providers ask for: every property required, none besides."""
+    return _schema_of(form)
+
+
+@cache
+def _schema_of(form: Any) -> dict[str, Any]:
     return dict(_strict(form.model_json_schema()))
 
 

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,11 +73,17 @@ class Settle(NamedTuple):
     lost: bool = False
 
 
+class Do(NamedTuple):
+    """Anything else; comes after what else is settled and opened in the same transaction."""
+
+    work: Callable[[Transaction], Any]
+
+
 @dataclass
 class _Waiting:
     """An operation (None: just tell when you get there) and who waits for its result."""
 
-    what: Open | Settle | None
+    what: Open | Settle | Do | None
     future: asyncio.Future[Any] | None = None
 
 
@@ -87,6 +94,16 @@ class _Group:
     totals: dict[str, list[int]] = field(default_factory=dict)
     opened: dict[bytes, int] = field(default_factory=dict)
     told: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)
+
+
+@dataclass
+class Transaction:
+    """What `Do` works with: the connection, the run's totals (as in TOTALS, to be changed in place), opening requests."""
+
+    db: sqlite3.Connection
+    owner: Owner
+    totals: Callable[[str], list[int]]
+    open: Callable[[list[Open]], list[int | bytes | Busy | str]]
 
 
 class Writer:
@@ -107,7 +124,7 @@ class Writer:
     def put(self, what: Settle) -> None:
         self._queue.put(_Waiting(what))
 
-    async def ask(self, what: Open | None) -> Any:
+    async def ask(self, what: Open | Do | None) -> Any:
         """The result of an operation. Raises: StoreError when the file cannot be written."""
         future = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(what, future))
@@ -151,7 +168,10 @@ class Writer:
         db.execute("BEGIN IMMEDIATE")
         group = _Group()
         self._settle_all(db, group, [w.what for w in waiting if isinstance(w.what, Settle)])
-        self._open_all(db, group, [w for w in waiting if isinstance(w.what, Open)])
+        opening = [(w.what, w.future) for w in waiting if isinstance(w.what, Open)]
+        for (_, future), result in zip(opening, self._open_all(db, group, [what for what, _ in opening]), strict=True):
+            group.told += [(future, result)] if future else []
+        self._do_all(db, group, waiting)
         db.executemany(
             "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(run, *t) for run, t in group.totals.items()]
         )
@@ -178,29 +198,37 @@ class Writer:
             for i, n in enumerate(used):
                 totals[i] += n
 
-    def _open_all(self, db: sqlite3.Connection, group: _Group, waiting: list[_Waiting]) -> None:
-        if not waiting:
-            return
-        sends = [w.what.send for w in waiting if isinstance(w.what, Open)]
+    def _do_all(self, db: sqlite3.Connection, group: _Group, waiting: list[_Waiting]) -> None:
+        tools = Transaction(db, self._owner, partial(self._totals, db, group), partial(self._open_all, db, group))
+        for w in waiting:
+            if isinstance(w.what, Do):
+                result = w.what.work(tools)
+                group.told += [(w.future, result)] if w.future else []
+
+    def _open_all(self, db: sqlite3.Connection, group: _Group, opening: list[Open]) -> list[int | bytes | Busy | str]:
+        """Of each: the intent's id, or the stored answer, or Busy, or the cap it would break."""
+        if not opening:
+            return []
+        sends = [o.send for o in opening]
         answered, busy = self._answered(db, sends), self._busy(db, sends)
         following = db.execute("SELECT coalesce(max(id), 0) + 1 FROM intents").fetchone()[0]
         rows: list[tuple[Any, ...]] = []
+        results: list[int | bytes | Busy | str] = []
         now = time.time()
-        for w in waiting:
-            assert isinstance(w.what, Open)
-            result: Any = answered.get(w.what.send.key)
-            if result is None and w.what.send.key in busy:
+        for send, refuse in opening:
+            result: Any = answered.get(send.key)
+            if result is None and send.key in busy:
                 result = Busy()
-            if result is None and (result := w.what.refuse(self._totals(db, group, w.what.send.run))) is None:
-                result, send = following + len(rows), w.what.send
+            if result is None and (result := refuse(self._totals(db, group, send.run))) is None:
+                result = following + len(rows)
                 rows.append((result, send.run, send.step, send.key, send.model, self._owner.name, send.batch,
                              send.nano, send.tokens, now))  # fmt: skip
                 totals = self._totals(db, group, send.run)
                 for i, n in enumerate((1, send.tokens, send.nano), 4):
                     totals[i] += n
-            if w.future:
-                group.told.append((w.future, result))
+            results.append(result)
         db.executemany(OPEN, rows)
+        return results
 
     def _answered(self, db: sqlite3.Connection, sends: list[Send]) -> dict[bytes, bytes]:
         marks = ",".join("?" * len(sends))

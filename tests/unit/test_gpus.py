@@ -124,7 +124,13 @@ class TestFlags:
         assert not {"--tensor-parallel-size", "--data-parallel-size"} & set(words[: -len(user)])
 
     @pytest.mark.parametrize(
-        "user", [["--max-model-len", "512"], ["--structured-outputs-config.backend=guidance"], ["--logprobs-mode=processed_logprobs"], ["--served-model-name", "n"]]
+        "user",
+        [
+            ["--max-model-len", "512"],
+            ["--structured-outputs-config.backend=guidance"],
+            ["--logprobs-mode=processed_logprobs"],
+            ["--served-model-name", "n"],
+        ],
     )
     def test_the_users_flag_replaces_ours(self, user: list[str]) -> None:
         words = gpus.flags([], Size(), "m", user)

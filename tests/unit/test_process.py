@@ -85,9 +85,9 @@ def test_one_that_is_never_ready() -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, None])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None])
 def test_nothing_is_left_when_the_owner_ends(how: signal.Signals | None, tmp_path: Path) -> None:
-    """Killed, or at its own end without having called stop."""
+    """Killed, told to end, interrupted with Ctrl-C, or at its own end without having called stop."""
     port = free_port()
     code = (
         "import os, sys, time\nfrom llmlabel.llm.process import ServerProcess\n"
@@ -105,7 +105,8 @@ def test_nothing_is_left_when_the_owner_ends(how: signal.Signals | None, tmp_pat
         assert not log.exists()
         return
     assert soon(lambda: gone(pid))
-    log.unlink()
+    assert log.exists() == (how != signal.SIGINT), "Ctrl-C ends in an orderly way"
+    log.unlink(missing_ok=True)
 
 
 def _with_path() -> dict[str, str]:

@@ -7,8 +7,10 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +18,9 @@ from pathlib import Path
 import fake_vllm
 import pytest
 
-from llmlabel import events
+from llmlabel import events, llm
 from llmlabel.errors import BackendError, ConfigError, TransientError
-from llmlabel.llm import running, service
+from llmlabel.llm import Ledger, running
 from llmlabel.llm.backends.vllm import VLLMBackend, connect
 from llmlabel.llm.loop import run_async
 from llmlabel.llm.options import Options
@@ -31,6 +33,8 @@ Connect = Callable[[], VLLMBackend]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the stand-in takes its orders and writes what it did."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where logs go
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("LLMLABEL_VLLM_PYTHON", str(fake_vllm.install(tmp_path)))
     monkeypatch.setenv("LLMLABEL_VLLM_TIMEOUT", "30")
     monkeypatch.delenv("LLMLABEL_VLLM_ARGS", raising=False)
@@ -50,7 +54,7 @@ def open_backend(folder: Path) -> Iterator[Connect]:
 
     yield new
     for backend in made:
-        backend._service.close()
+        run_async(backend.close())
 
 
 def say(text: str) -> Request:
@@ -131,6 +135,16 @@ class TestReuse:
         assert "--logprobs-mode" in raw["flags"]
         run_async(backend.close())
         assert not list(record_files(folder))
+
+    def test_what_killed_processes_left_is_swept_away(self, folder: Path, open_backend: Connect) -> None:
+        one = open_backend()
+        left = record(folder).with_name("0123.json")
+        left.write_text(json.dumps({**json.loads(record(folder).read_text()), "pid": 2**22 + 1}))
+        live = record(folder)
+        (folder / "model" / "model.safetensors").write_bytes(b"y")
+        other = open_backend()
+        assert sorted(record_files(folder)) == sorted({live, other._service._wanted.file})
+        assert running.health(one._service.running.url) == "up"
 
     def test_processes_that_start_together_start_one_server(self, folder: Path) -> None:
         (folder / "slow_start").write_text("1")
@@ -220,13 +234,35 @@ class TestRestart:
 
             return await asyncio.gather(*(one(i) for i in range(60)))
 
-        with events.listening(lambda e: seen.append(e)):
+        with events.listening(seen.append):
             assert run_async(run()) == [f"echo row {i}" for i in range(60)]
         assert len(fake_vllm.starts(folder)) == 2, "eight requests failed, one restart"
         assert [e["event"] for e in seen] == ["note"]
         asked = fake_vllm.answers(folder)
         assert {asked.count(f"row {i}") for i in range(20)} == {1}, "what had been answered is not asked again"
         assert len(asked) <= 68, "only what was in flight is asked twice"
+
+    def test_the_client_neither_loses_nor_repeats_a_row(self, folder: Path) -> None:
+        """The whole way, with its retries and its ledger."""
+        (folder / "slow_answer").write_text("0.05")
+        client = llm.connect(f"vllm:{folder / 'model'}", ledger=Ledger(folder / "ledger"), run="r")
+
+        killed: list[int] = []
+
+        def kill_once(done: int) -> None:
+            if not killed and len(fake_vllm.answers(folder)) > 100:
+                kill_server(folder)
+                killed.append(done)
+
+        try:
+            found = client.map([say(f"row {i}") for i in range(400)], on_done=kill_once)
+        finally:
+            client.close()
+        assert [getattr(answer, "text", answer) for answer in found] == [f"echo row {i}" for i in range(400)]
+        assert killed
+        assert len(fake_vllm.starts(folder)) == 2
+        with sqlite3.connect(client.ledger.path) as db:
+            assert db.execute("SELECT count(*) FROM answers").fetchone() == (400,)
 
     def test_a_second_death_is_the_end_and_shows_the_log(self, folder: Path, open_backend: Connect) -> None:
         backend = open_backend()
@@ -297,9 +333,6 @@ class TestRestart:
         run_async(run())
         assert soon(lambda: gone(fake_vllm.starts(folder)[1][0]))
 
-    def test_one_restart_is_allowed(self) -> None:
-        assert service.Service.RESTARTS == 1
-
 
 class TestCtrlC:
     def test_while_it_starts(self, folder: Path) -> None:
@@ -349,6 +382,13 @@ class TestAnswers:
         monkeypatch.setenv("LLMLABEL_VLLM_ARGS", flags)
         with pytest.raises(ConfigError, match="LLMLABEL_VLLM_ARGS"):
             open_backend()
+
+    def test_a_proxy_is_not_asked_for_this_machine(self, open_backend: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert run_async(open_backend().complete(say("a"))).text == "echo a"
 
     def test_says_how_many_requests_it_takes_at_once(self, open_backend: Connect) -> None:
         assert open_backend().most_in_flight == 256

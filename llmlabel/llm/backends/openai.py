@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,6 +32,9 @@ from llmlabel.llm.requests import (
     plain_text,
 )
 from llmlabel.llm.specs import OPENAI_URL
+
+if TYPE_CHECKING:
+    from llmlabel.llm.batches import BatchPlace
 
 KEEP_ALIVE = 4.0  # seconds; uvicorn hangs up after 5
 CONNECT_SECONDS = 30.0
@@ -180,6 +184,12 @@ class OpenAIBackend:
             return TransientError(f"{where} answered {status}: {message}", _retry_after(headers), str(status))
         return RequestRejected(f"{where} refused a request ({status}): {message}")
 
+    def batch_place(self, folder: Path) -> BatchPlace | None:
+        """Who runs this endpoint's batch jobs. Args: folder: for files of a place that needs some."""
+        from llmlabel.llm.batches.hosted import HostedBatches
+
+        return HostedBatches(self)
+
     async def close(self) -> None:
         if "_session" in vars(self):
             await self._session.close()
@@ -190,7 +200,8 @@ class OpenAIBackend:
 def _proxy(url: str) -> str | None:
     """The proxy the environment names for a URL. (aiohttp's own `trust_env` reads .netrc in a thread for every request.)"""
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return None if here or proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 def _said(content: bytes) -> Mapping[str, Any]:

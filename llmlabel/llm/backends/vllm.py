@@ -7,21 +7,26 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import openai
+import aiohttp
 
 from llmlabel.errors import ConfigError, RequestRejected, TransientError
 from llmlabel.llm import gpus, weights
-from llmlabel.llm.backends.openai import OpenAIBackend
+from llmlabel.llm.backends.openai import OpenAIBackend, _completion
 from llmlabel.llm.options import Options
 from llmlabel.llm.process import ServerProcess
 from llmlabel.llm.requests import Completion, Features, LostAnswer, Request, ScoreRequest, plain_text
 from llmlabel.llm.running import Wanted
 from llmlabel.llm.service import Service
+
+if TYPE_CHECKING:
+    from llmlabel.llm.batches import BatchPlace
+    from llmlabel.llm.batches.later import LaterVLLM
 
 T = TypeVar("T")
 ADVICE = (
@@ -42,6 +47,7 @@ print("cpu" if any("cpu" in v for v in versions) or [*m.distributions(name="vllm
 class VLLMBackend(OpenAIBackend):
     """Talks to a server on this machine, which can also score given text."""
 
+    plan: Plan | None = None  # None: how it was started is not known
     most_in_flight = 256  # what vLLM computes at once unless told otherwise; more would wait in its queue
 
     def __init__(self, service: Service, revision: str, timeout: float, key: str) -> None:
@@ -51,14 +57,18 @@ class VLLMBackend(OpenAIBackend):
         self._service, self._number = service, service.number
         self._tails: dict[str, list[int]] = {}
 
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        session = super()._session
+        session._default_proxy = None  # a proxy would look for 127.0.0.1 on its own machine
+        return session
+
     async def complete(self, request: Request) -> Completion:
         """An answer. Under a schema its `logprobs` are shared out among the tokens the schema allows: no confidence.
 
         See docs/decisions/0003-vllm-logprobs.md.
         """
-        answer = await self._asked(lambda: self._complete(request))
-        allowed = {token: logp for token, logp in answer.logprobs.items() if logp > FORBIDDEN}
-        return answer if len(allowed) == len(answer.logprobs) else replace(answer, logprobs=allowed)
+        return _allowed(await self._asked(lambda: self._complete(request)))
 
     async def _complete(self, request: Request) -> Completion:
         answer = await super().complete(request)
@@ -74,7 +84,6 @@ class VLLMBackend(OpenAIBackend):
         number = self._service.number
         if number != self._number:  # another server since the last request
             self._number, self.url = number, f"{self._service.running.url}/v1"
-            self._client.base_url = self.url
         try:
             return await ask()
         except TransientError:
@@ -115,16 +124,28 @@ class VLLMBackend(OpenAIBackend):
         return list(raw["tokens"])
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
-        try:
-            return await self._client.post(path, body={"model": self.model, **body}, cast_to=object)
-        except openai.APIError as e:
-            raise self._mapped(e) from None
-        except ValueError as e:  # cut off in the middle
-            raise LostAnswer("vLLM sent a damaged answer") from e
+        return await self._post(path, lambda: {"model": self.model, **body})
+
+    def batch_place(self, folder: Path) -> BatchPlace | None:
+        from llmlabel.llm.batches.turns import Turns
+        from llmlabel.llm.batches.vllm import VLLMBatches
+
+        return VLLMBatches(self, self.plan, folder, Turns()) if self.plan else None
 
     async def close(self) -> None:
         await super().close()
         self._service.close()
+
+
+def answer_of(body: Any) -> Completion:
+    """A chat completion as vLLM writes it. Raises: LostAnswer."""
+    return _allowed(_completion(body))
+
+
+def _allowed(answer: Completion) -> Completion:
+    """Without the tokens that a schema rules out."""
+    allowed = {token: logp for token, logp in answer.logprobs.items() if logp > FORBIDDEN}
+    return answer if len(allowed) == len(answer.logprobs) else replace(answer, logprobs=allowed)
 
 
 def _sum_of_tail(row: list[dict[str, dict[str, Any]]], tail: list[int]) -> float:
@@ -174,11 +195,32 @@ def _user_flags() -> list[str]:
     return given
 
 
-def connect(options: Options) -> VLLMBackend:
-    """`vllm:MODEL_OR_DIR`: find a server with this model and flags or start one; wait until it answers.
+@dataclass(frozen=True)
+class Plan:
+    """How to run one model. `source`: folder or hub id; `words`: vLLM's flags; `seconds`: deadline until it is ready."""
 
-    Raises: ConfigError when vLLM or the folder is missing; BackendError with the end of the log when it does not start.
-    """
+    source: str
+    revision: str
+    python: str
+    words: tuple[str, ...]
+    env: Mapping[str, str]
+    seconds: float
+
+    def command(self, what: str) -> list[str]:
+        """Args: what: `api_server` or `run_batch`."""
+        return [self.python, "-m", f"vllm.entrypoints.openai.{what}", *self.words]
+
+    @property
+    def served_as(self) -> str:
+        for word, following in zip(self.words, (*self.words[1:], ""), strict=True):
+            name, _, value = word.partition("=")
+            if name.replace("_", "-") == "--served-model-name":
+                return value or following
+        return self.source
+
+
+def plan(options: Options) -> Plan:
+    """Raises: ConfigError when vLLM or the folder is missing."""
     python, seconds, folder = os.environ.get("LLMLABEL_VLLM_PYTHON") or sys.executable, _timeout(), Path(options.model)
     if options.model.startswith((".", "/", "~")):
         folder = folder.expanduser()
@@ -188,14 +230,35 @@ def connect(options: Options) -> VLLMBackend:
     model, name = (str(folder.resolve()), folder.resolve().name) if local else (options.model, options.model)
     found = [] if _is_for_cpus(python) else gpus.find_gpus(os.environ)
     size, revision = gpus.model_size(model), weights.revision(weights.folder_weights(folder))
-    words = ["--model", model, *gpus.flags(found, size, name, _user_flags())]
+    words = ("--model", model, *gpus.flags(found, size, name, _user_flags()))
     env = _environment(python, offline=local, cache_gib=gpus.cpu_cache_gib(gpus.available_memory(), size))
+    return Plan(model, revision, python, words, env, seconds)
 
+
+def connect(options: Options) -> VLLMBackend:
+    """`vllm:MODEL_OR_DIR`: find a server with this model and flags or start one; wait until it answers.
+
+    Raises: ConfigError when vLLM or the folder is missing; BackendError with the end of the log when it does not start.
+    """
+    return _start(plan(options), options.timeout)
+
+
+def connect_later(options: Options) -> LaterVLLM:
+    """The same for batch jobs: without a server, until something is to be asked directly. Raises: ConfigError."""
+    from llmlabel.llm.batches.later import LaterVLLM
+
+    made = plan(options)
+    return LaterVLLM(made, options.timeout, lambda: _start(made, options.timeout))
+
+
+def _start(made: Plan, timeout: float) -> VLLMBackend:
     def launch(port: int) -> ServerProcess:
-        command = [python, "-m", "vllm.entrypoints.openai.api_server", *words, "--host", "127.0.0.1", "--port", str(port)]
-        return ServerProcess(command, env, title="vLLM", advice=ADVICE)
+        command = [*made.command("api_server"), "--host", "127.0.0.1", "--port", str(port)]
+        return ServerProcess(command, made.env, title="vLLM", advice=ADVICE)
 
     key = os.environ.get("VLLM_API_KEY") or "EMPTY"
-    service = Service(Wanted(model, revision, python, tuple(words)), launch, seconds, key)
+    service = Service(Wanted(made.source, made.revision, made.python, made.words), launch, made.seconds, key)
     service.open()
-    return VLLMBackend(service, revision, options.timeout, key)
+    backend = VLLMBackend(service, made.revision, timeout, key)
+    backend.plan = made
+    return backend
