@@ -2,7 +2,7 @@
 
     python bench/embedded.py --data clinc150.parquet [--model DIR] [--rows 64] [--in-flight 1]
 
-Prints rows per second and generated tokens per second; `--in-flight 1` asks one request at a time.
+Prints rows and generated tokens per second; `--in-flight 1` asks one request at a time.
 """
 
 from __future__ import annotations
@@ -21,9 +21,20 @@ from llmlabel.llm.options import Options
 from llmlabel.llm.requests import Completion, Request, ScoreRequest
 
 LABELS = [
-    " Banking", " Credit cards", " Kitchen and dining", " Home", " Auto and commute", " Travel", " Utility", " Work", " Small talk",
-    " Meta",
+    " Banking", " Credit cards", " Kitchen and dining", " Home", " Auto and commute", " Travel", " Utility", " Work",
+    " Small talk", " Meta",
 ]  # fmt: skip
+
+
+class Clock:
+    """Wall and CPU time; the second is the one to compare where others use the machine too."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def rate(self, count: int, unit: str) -> str:
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return f"{count} {unit}, {count / wall:.2f} {unit}/s, {count / cpu:.2f} {unit} per CPU second"
 
 
 async def answer(ask: Callable[[Any], Awaitable[Completion]], requests: Sequence[Any], in_flight: int) -> list[Completion]:
@@ -41,13 +52,12 @@ async def measure(backend: EmbeddedBackend, texts: list[str], in_flight: int) ->
     chats = [Request([{"role": "user", "content": f"{text}\nWhat is this about? Answer in a few words."}], 16) for text in texts]
     await backend.complete(chats[0])
     await backend.score(scores[0])
-    start = time.perf_counter()
+    clock = Clock()
     await answer(backend.score, scores, in_flight)
-    print(f"scoring {len(LABELS)} labels: {len(texts) / (time.perf_counter() - start):.2f} rows/s")
-    start = time.perf_counter()
+    print(f"scoring {len(LABELS)} labels: {clock.rate(len(texts), 'rows')}")
+    clock = Clock()
     written = await answer(backend.complete, chats, in_flight)
-    seconds, tokens = time.perf_counter() - start, sum(c.completion_tokens for c in written)
-    print(f"generating: {tokens} tokens, {tokens / seconds:.1f} tokens/s, {len(texts) / seconds:.2f} rows/s")
+    print(f"generating: {clock.rate(sum(c.completion_tokens for c in written), 'tokens')}")
     await backend.close()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llmlabel.records import Annotation
+
 FloatArray = NDArray[np.floating]
 
 
@@ -43,3 +45,13 @@ def matrix(distributions: Sequence[Mapping[str, float]], labels: Sequence[str]) 
         lowest = np.nanmin(rows[i]) if np.isfinite(rows[i]).any() else 0.0
         rows[i, ~np.isfinite(rows[i])] = lowest - 1.0
     return log_normalise(rows)
+
+
+def unseen_mass(rows: Sequence[Annotation]) -> float | None:
+    """How much of the first token's probability, 0 to 1, stood on no label's code: the mean over raw answers of kind `code`.
+
+    It is on other words, or on codes beyond the alternatives the endpoint returned; what those labels have is a guess in
+    `matrix`, and at most this. None where there are no such answers. To be asked before `settle`, which normalises.
+    """
+    seen = [float(np.exp(list(row.probs.values())).sum()) for row in rows if row.probs_kind == "code" and row.probs]
+    return round(max(0.0, 1.0 - float(np.mean(seen))), 6) if seen else None

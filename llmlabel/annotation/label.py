@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmlabel.annotation.annotators import classify, likelihood
+from llmlabel.annotation.annotators import classify, likelihood, vote
 from llmlabel.annotation.confidence import batch_calibrate, matrix, pool
+from llmlabel.errors import ConfigError
 from llmlabel.llm.client import Client
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Status, Taxonomy
 
-PROMPTS = {"classify": "annotate/classify@1.0.0", "classify_score": "annotate/classify_score@1.0.0"}
+PROMPTS = {
+    "classify": "annotate/classify@1.0.0",
+    "classify_score": "annotate/classify_score@1.0.0",
+    "classify_name": "annotate/classify_name@1.0.0",
+}
+Kind = Literal["auto", "sequence", "code", "vote"]
 NONE = classify.NONE.id
+MOST_SAMPLES = 100  # of one round
+RETRY_TEMPERATURE = 0.5
 FloatArray = NDArray[np.floating]
 
 
@@ -40,21 +49,58 @@ def ask(
     seed: int = 0,
     max_text_chars: int = 4000,
     shortlist: Mapping[str, Sequence[str]] | None = None,
+    probs: Kind = "auto",
+    samples: int = 1,
+    retry: int = 0,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Annotation]:
-    """The model's own answers: in words where it writes, by likelihood where it only scores. `probs` are log-probabilities."""
+    """The model's own answers, one per example, in order. Their `probs` are log-probabilities until `settle`.
+
+    Args:
+        probs: where label distributions come from. `sequence`: likelihood of each label's whole name; `code`:
+            alternatives of the answer's first token; `vote`: shares among `samples` answers; `auto`: see `kind_of`.
+        samples: answers asked for each text; only `vote` asks for more than one.
+        retry: number of the round in which rows that failed are asked again; every round draws other answers than those
+            in the store (except by likelihood, where only requests without any answer fail).
+    Raises: ConfigError when the model cannot give what `probs` asks for; what stopped the model.
+    """
+    kind = kind_of(client, probs, samples)
     empty = {e.id for e in examples if not e.text.strip()}
     full = [e for e in examples if e.id not in empty]
-    if client.backend.features.writes:
-        prompt = prompts.get(PROMPTS["classify"])
-        rows = classify.annotate(
-            full, taxonomy, client, prompt, use_case=use_case, seed=seed, max_text_chars=max_text_chars,
-            shortlist=shortlist, on_done=on_done,
-        )  # fmt: skip
-    else:
+    words: dict[str, Any] = {"use_case": use_case, "max_text_chars": max_text_chars, "shortlist": shortlist, "on_done": on_done}
+    if kind == "sequence" and client.backend.features.writes:
+        rows = likelihood.annotate_chat(full, taxonomy, client, prompts.get(PROMPTS["classify_name"]), **words)
+    elif kind == "sequence":
         rows = likelihood.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify_score"]), on_done=on_done)
+    elif kind == "vote":
+        words |= {"samples": samples, "first": retry * MOST_SAMPLES, "seed": seed}
+        rows = vote.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify"]), **words)
+    else:
+        words |= {"sample": retry * MOST_SAMPLES, "temperature": RETRY_TEMPERATURE if retry else 0.0, "seed": seed}
+        rows = classify.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify"]), **words)
     by_id = {row.id: row for row in rows}
     return [by_id.get(e.id) or no_text(e.id, client.backend.model) for e in examples]
+
+
+def kind_of(client: Client, probs: Kind, samples: int) -> Kind:
+    """Where this model's label distributions come from.
+
+    `auto`: `sequence` where it scores but does not write, `code` where it gives log-probabilities, `vote` where it gives
+    neither and may be asked several times. Else it is asked as for `code`, and its word stands without a distribution.
+    Raises: ConfigError when the model cannot give what is asked for.
+    """
+    features, model = client.backend.features, client.backend.model
+    if probs == "auto":
+        if features.score and not features.writes:
+            return "sequence"
+        return "code" if features.logprobs or samples == 1 else "vote"
+    if probs == "sequence" and not features.score:
+        raise ConfigError(f"label_probs sequence: {model} cannot score given text; use code or vote")
+    if probs == "code" and not features.logprobs:
+        raise ConfigError(f"label_probs code: {model} gives no log-probabilities; use vote, with samples of 2 or more")
+    if probs == "vote" and samples < 2:
+        raise ConfigError("label_probs vote: needs samples of 2 or more, as in --set samples=5")
+    return probs
 
 
 def no_text(row_id: str, annotator: str = "") -> Annotation:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
+from fake_client import FakeClient
 
 from llmlabel.annotation.annotators import classify
 from llmlabel.errors import ConfigError
-from llmlabel.llm.backends.scripted import ScriptedBackend
-from llmlabel.llm.client import Client
-from llmlabel.llm.ledger import Ledger
-from llmlabel.llm.prices import Prices
 from llmlabel.llm.requests import Completion, Features, Request
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Taxonomy
@@ -27,35 +23,33 @@ def codes(request: Request) -> dict[str, str]:
     return {n.strip(): c for c, n in re.findall(r"^([A-Z])\. ([^:\n]+)", request.messages[-1]["content"], re.MULTILINE)}
 
 
-def label(folder: Path, answer: object, texts: tuple[str, ...] = ("a text",), **more: object) -> list[Annotation]:
-    backend = ScriptedBackend(answer)
-    backend.features = Features(schema=True, logprobs=True)
-    client = Client(backend, Ledger(folder), Prices().of(backend))
+def label(answer: object, texts: tuple[str, ...] = ("a text",), **more: object) -> list[Annotation]:
+    client = FakeClient(answer, Features(schema=True, logprobs=True))  # type: ignore[arg-type]
     examples = [Example(str(i), t) for i, t in enumerate(texts)]
-    return classify.annotate(examples, TREE, client, PROMPT, use_case="why", **more)
+    return classify.annotate(examples, TREE, client, PROMPT, use_case="why", **more)  # type: ignore[arg-type]
 
 
-def test_the_code_is_read_back_to_its_label_whatever_the_order(tmp_path: Path) -> None:
+def test_the_code_is_read_back_to_its_label_whatever_the_order() -> None:
     texts = tuple(f"text {i}" for i in range(20))
-    rows = label(tmp_path, lambda r: f"{codes(r)['Loans']} {codes(r)['Fees']}", texts)
+    rows = label(lambda r: f"{codes(r)['Loans']} {codes(r)['Fees']}", texts)
     assert {row.label for row in rows} == {"loans"}
     assert {tuple(row.labels) for row in rows} == {("loans", "fees")}
     assert {row.prompt for row in rows} == {PROMPT.id}
 
 
-def test_labels_stand_in_another_order_for_every_text(tmp_path: Path) -> None:
+def test_labels_stand_in_another_order_for_every_text() -> None:
     seen: set[str] = set()
-    label(tmp_path, lambda r: seen.add(codes(r)["Loans"]) or "A", tuple(f"text {i}" for i in range(30)))
+    label(lambda r: seen.add(codes(r)["Loans"]) or "A", tuple(f"text {i}" for i in range(30)))
     assert seen == {"A", "B", "C"}
 
 
-def test_the_distribution_is_over_labels_and_variants_of_a_code_add_up(tmp_path: Path) -> None:
+def test_the_distribution_is_over_labels_and_variants_of_a_code_add_up() -> None:
     def answer(request: Request) -> Completion:
         at = codes(request)
         tops = {at["Loans"]: math.log(0.5), f" {at['Loans']}": math.log(0.2), at["Cards"]: math.log(0.2), "zzz": math.log(0.1)}
         return Completion(text=at["Loans"], logprobs=tops)
 
-    (row,) = label(tmp_path, answer)
+    (row,) = label(answer)
     assert row.probs_kind == "code"
     assert math.exp(row.probs["loans"]) == pytest.approx(0.7)
     assert set(row.probs) == {"loans", "cards"}
@@ -72,30 +66,28 @@ def test_the_distribution_is_over_labels_and_variants_of_a_code_add_up(tmp_path:
         (lambda r: Completion(text="", finish="length"), "truncated"),
     ],
 )
-def test_every_unusable_answer_has_its_status(answer: object, status: str, tmp_path: Path) -> None:
-    (row,) = label(tmp_path, answer)
+def test_every_unusable_answer_has_its_status(answer: object, status: str) -> None:
+    (row,) = label(answer)
     assert (row.status, row.label) == (status, None)
     assert row.reason or status == "none_fits"
 
 
-def test_an_answer_off_the_list_is_asked_for_once_more(tmp_path: Path) -> None:
+def test_an_answer_off_the_list_is_asked_for_once_more() -> None:
     asked: list[Request] = []
 
     def answer(request: Request) -> str:
         asked.append(request)
         return "sorry?" if len(asked) == 1 else codes(request)["Fees"]
 
-    (row,) = label(tmp_path, answer)
+    (row,) = label(answer)
     assert row.label == "fees"
     assert len(asked) == 2
     assert "Answer with codes" in asked[1].messages[-1]["content"]
 
 
-def test_too_many_labels_need_a_shortlist(tmp_path: Path) -> None:
+def test_too_many_labels_need_a_shortlist() -> None:
     many = Taxonomy(labels=[Label(id=f"l{i}", name=f"Name {i}") for i in range(40)])
-    backend = ScriptedBackend(lambda r: "A")
-    backend.features = Features(schema=True, logprobs=False)
-    client = Client(backend, Ledger(tmp_path), Prices().of(backend))
+    client = FakeClient(lambda r: "A", Features(schema=True, logprobs=False))
     with pytest.raises(ConfigError, match="shortlist"):
         classify.annotate([Example("0", "x")], many, client, PROMPT)
     (row,) = classify.annotate([Example("0", "x")], many, client, PROMPT, shortlist={"0": ["l7"]})

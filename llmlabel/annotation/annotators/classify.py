@@ -11,7 +11,7 @@ import random
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,35 +45,41 @@ def annotate(
     seed: int = 0,
     max_text_chars: int = 4000,
     shortlist: Mapping[str, Sequence[str]] | None = None,
+    sample: int = 0,
+    temperature: float = 0.0,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Annotation]:
     """One annotation per example, in order. `probs` holds natural log-probabilities until they are calibrated.
 
     Args:
         shortlist: row id -> ids of the labels to show; needed when there are more than `MOST_LABELS`.
+        sample: number of the draw; each has its own order of labels. temperature: 0: the likeliest answer, with its
+            alternatives; else a random one, without them.
     Raises: ConfigError when there are too many labels and no shortlist; what stopped the model.
     """
     if len(taxonomy.leaves) > MOST_LABELS and shortlist is None:
         raise ConfigError(f"{len(taxonomy.leaves)} labels do not fit one question; give a shortlist of {MOST_LABELS}")
-    logprobs = ALTERNATIVES if client.backend.features.logprobs else 0
+    logprobs = ALTERNATIVES if client.backend.features.logprobs and not temperature else 0
+    asked = Request([], max_tokens=12, temperature=temperature, top_logprobs=logprobs, sample=sample)
     sheets = []
     for example in examples:
         shown = taxonomy.leaves if shortlist is None else [taxonomy[i] for i in shortlist[example.id]]
-        sheets.append(_sheet(example, shown, prompt, use_case, seed, max_text_chars, logprobs))
+        sheets.append(_sheet(example, shown, prompt, use_case, seed, max_text_chars, asked))
     answers = client.map([sheet.request for sheet in sheets], "label", on_done)
     rows = [_read(e, s, a, client, prompt) for e, s, a in zip(examples, sheets, answers, strict=True)]
     return _second_try(examples, sheets, rows, client, prompt)
 
 
 def _sheet(
-    example: Example, shown: Sequence[Label], prompt: Prompt, use_case: str, seed: int, chars: int, logprobs: int
+    example: Example, shown: Sequence[Label], prompt: Prompt, use_case: str, seed: int, chars: int, asked: Request
 ) -> _Sheet:
     order = list(shown)
-    random.Random(f"{seed}/{example.id}").shuffle(order)
+    draw = f"/{asked.sample}" if asked.sample else ""
+    random.Random(f"{seed}/{example.id}{draw}").shuffle(order)
     codes = dict(zip(CODES, [*order, NONE], strict=False))
     labels = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes.items()]
     messages = prompt.render(text=example.text[:chars], use_case=use_case, labels=labels)
-    return _Sheet(codes, Request(messages, max_tokens=12, top_logprobs=logprobs))
+    return _Sheet(codes, replace(asked, messages=messages))
 
 
 def _second_try(
@@ -85,8 +91,7 @@ def _second_try(
     for i in again:
         *before, last = sheets[i].request.messages
         note = f"{last['content']}\n\nAnswer with codes from {', '.join(sheets[i].codes)} only, without any other word."
-        requests.append(Request([*before, {"role": last["role"], "content": note}], max_tokens=12,
-                                top_logprobs=sheets[i].request.top_logprobs))  # fmt: skip
+        requests.append(replace(sheets[i].request, messages=[*before, {"role": last["role"], "content": note}]))
     for i, answer in zip(again, client.map(requests, "label"), strict=True):
         rows[i] = _read(examples[i], sheets[i], answer, client, prompt)
     return rows
