@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
-from typing import Literal, Protocol
+from typing import Protocol
 
 from llmlabel.errors import ConfigError
 from llmlabel.personal import Finder, find
-
-Kind = Literal["none", "regex", "presidio"]
 
 
 @dataclass(frozen=True, order=True)
@@ -120,7 +118,7 @@ def _filled(text: str, spans: Sequence[Span], placeholders: _Placeholders) -> st
     return "".join([*parts, text[at:]])
 
 
-def connect(kind: Kind) -> Masker | None:
+def connect(kind: str) -> Masker | None:
     """`none`: nothing is masked; `regex`: numbers, addresses and keys that have a form; `presidio`: those, what
     presidio-analyzer's own patterns find, and names and places where a spaCy model is installed.
 

@@ -1,7 +1,7 @@
 """presidio-analyzer as a finder of personal data: the extra `pii`.
 
-Its pattern recognisers work on their own. Names, places and organisations need a spaCy model, which is used when it is
-installed as a Python package; none is fetched.
+Its pattern recognisers work on their own. Names and places need an English spaCy model, which is used when one is installed
+as a Python package; none is fetched.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from llmlabel.errors import ConfigError
 from llmlabel.personal import Finder, find
 
-MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
-SURE = 0.4  # presidio's score; bare digits that could be a passport or an account have .05 or less
+SURE = 0.5  # presidio's score; any digits that could be a phone have .4, without a word beside them that says so
 KINDS = {
-    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN", "IP_ADDRESS": "IP",
-    "MAC_ADDRESS": "MAC", "PERSON": "PERSON", "LOCATION": "PLACE", "CRYPTO": "WALLET", "US_ITIN": "TAX_ID", "UK_NHS": "HEALTH_ID",
+    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN",
+    "IP_ADDRESS": "IP", "MAC_ADDRESS": "MAC", "PERSON": "PERSON", "LOCATION": "PLACE",
+    "CRYPTO": "WALLET", "US_ITIN": "TAX_ID", "UK_NHS": "HEALTH_ID",
     "MEDICAL_LICENSE": "LICENSE", "US_PASSPORT": "PASSPORT", "US_BANK_NUMBER": "ACCOUNT", "US_DRIVER_LICENSE": "LICENSE",
 }  # fmt: skip
 
@@ -56,7 +56,7 @@ def _nlp_engine() -> Any:
     import spacy
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-    name = next((model for model in MODELS if spacy.util.is_package(model)), "")
+    name = next((model for model in sorted(spacy.util.get_installed_models()) if model.startswith("en_")), "")
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": name or "blank"}])
     engine.nlp = {"en": spacy.load(name) if name else spacy.blank("en")}
     return engine

@@ -30,7 +30,7 @@ from llmlabel.records import plain_errors
 ROLE = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 LINE_ENDS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
 TURN_MARKS = re.compile(  # control tokens of chat templates; a tokenizer of a local model reads them in any text
-    r"<(?=[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|mask|think|tool_call|start_of_turn|end_of_turn|turn)>)"
+    r"<(?=[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|mask|think|tool_call|start_of_turn|end_of_turn|turn)>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
 )
 ID = re.compile(r"^(?P<name>[a-z0-9_]+/[a-z0-9_]+)@(?P<version>\d+\.\d+\.\d+)$")

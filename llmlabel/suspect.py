@@ -6,31 +6,29 @@ meant to be called; it is cheap enough for every row of a large data set. Every 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import eq
 
+from llmlabel.suspect_disguise import LONG, decoded, undisguised
 from llmlabel.suspect_phrases import ASCII_PARTS, PARTS, STEMS
 
-LONG = 24  # characters without a space from which a word may be an encoded payload
 REPEATS = 5  # times something has to be said again, right after itself, to count as stuffing
 SHOWN = 60
 
 TURNS = re.compile(
     r"^[ \t>*#]{0,8}(?:assistant|chatbot|gpt|chatgpt|llm|ai)[ \t]{0,3}\*{0,2}:"
     r"|^[ \t>*#]{0,8}(?:system (?:prompt|message|note|override|instructions?)|developer message)[ \t]{0,3}:"
-    r"|^# ?(?:system|assistant|user)[ \t]{0,3}$|^#{2,4} ?(?:system|instructions?|assistant|response|human|user)\b[ \t]{0,3}(?::|$)"
+    r"|^# ?(?:system|assistant|user)[ \t]{0,3}$"
+    r"|^#{2,4} ?(?:system|instructions?|assistant|response|human|user)\b[ \t]{0,3}(?::|$)"
     r"|^(?:system|user|human)[ \t]{0,3}:[^\n]{0,300}\n{1,3}(?:system|user|human|assistant)[ \t]{0,3}:"
     r"|[\"']role[\"']\s{0,5}:\s{0,5}[\"'](?:system|assistant|user|developer|tool)[\"']"
     r"|</?(?:system|assistant|instructions?|user_input|prompt)>",
     re.MULTILINE,
 )
 MARKS = re.compile(
-    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|\[/?inst\]|<</?sys>>|</?(?:start|end)_of_turn>"
+    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|\[/?inst\]|<</?sys>>|</?(?:start|end)_of_turn>|\[/?system\b[^\]\n]{0,40}\]"
     r"|\[/?(?:system_prompt|available_tools|tool_calls|tool_results)\]"
 )
 TEMPLATES = re.compile(
@@ -38,7 +36,9 @@ TEMPLATES = re.compile(
     r"|\{%[-+]?\s{0,4}[a-z][^%\n]{0,160}%\}|\{#[^#\n]{1,160}#\}"
     r"|\$\{[^{}\n]{0,80}?[.(:*+][^{}\n]{0,120}\}|<%[=@-]?[^%\n]{1,160}%>"
 )
-FENCE = re.compile(r"<\s{0,3}/\s{0,3}data\b|<\s{0,3}data [0-9a-f]{6,16}\s{0,3}>|</?(?:document|untrusted|text_to_label|input_text)>")
+FENCE = re.compile(
+    r"<\s{0,3}/\s{0,3}data\b|<\s{0,3}data [0-9a-f]{6,16}\s{0,3}>|</?(?:document|untrusted|text_to_label|input_text)>"
+)
 ANSWERS = re.compile(
     r"[{,]\s{0,8}[\"'](?:label|labels|category|class|answer|intent|topic|codes?|output)[\"']\s{0,4}:\s{0,4}[\"'\[]"
     r"|(?:^|\n)[ \t]{0,4}(?:text|input|message|example)[ \t]{0,2}\d{0,2}:[^\n]{1,300}\n{1,2}[ \t]{0,4}"
@@ -56,29 +56,8 @@ BETWEEN = str.maketrans(dict.fromkeys("\"'.,;:!?()[]{}<>|#*-_=`~/\\", " "))
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz")
 TURN_STEMS = frozenset("assis syste human user gpt chatg llm ai chatb devel role instr respo promp".split())
 ANSWER_STEMS = frozenset("label categ class answe inten topic code codes outpu".split())
-UNSEEN = "\u00ad\u034f\u180e\u200b-\u200d\u2060-\u2064\ufeff\U000e0000-\U000e007f"
-REMOVE = re.compile(f"[{UNSEEN}\ufdfa\ufdfb\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-ODD = re.compile(f"[{UNSEEN}\ufdfa\ufdfb\u202a-\u202e\u2066-\u2069\ufe00-\ufe0f\ue000-\uf8ff\U000e0100-\U000e01ef\U000f0000-\U0010ffff]")
-FLAG = re.compile("\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074"
-                  "|\U000e0077\U000e006c\U000e0073)\U000e007f")  # England, Scotland, Wales  # fmt: skip
-LETTER = "A-Za-z\u00c0-\u024f\u0370-\u052f"  # alphabets that never need a joiner inside a word
-TAGS = re.compile("[\U000e0020-\U000e007e]")
-STRANGE = {
-    "text runs backwards": re.compile("[\u202d\u202e]"),
-    "invisible tag characters": re.compile("[\U000e0001-\U000e007f]"),
-    "private-use characters": re.compile("[\ue000-\uf8ff]{3}|[\U000f0000-\U0010ffff]"),
-    "hidden characters": re.compile(f"[{LETTER}][\u034f\u180e\u200b-\u200d\u2060-\u2064\ufeff]{{1,9}}[{LETTER}]|[{UNSEEN}]{{4}}"
-                                    "|[\ufe00-\ufe0e\U000e0100-\U000e01ef]{2}"),
-}  # fmt: skip
-LOOK = dict(zip("аеорсухіјѕԁһӏԛԝԍοανιρυκτε", "aeopcyxijsdhlqwgoavipukte", strict=True))  # Cyrillic, Greek -> Latin
-LOOK |= dict(zip("АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX", strict=True))
-LATIN_LOOK = frozenset("aeopcyxABEKMHOPCTYX")
-ALIKE = str.maketrans(LOOK)
-MIXED = re.compile(f"[A-Za-z][{''.join(LOOK)}]|[{''.join(LOOK)}][A-Za-z]")
-WORD = re.compile(r"[^\W\d_]{1,60}")
 SPELLED = re.compile(r"(?<![a-z])(?:[a-z][ ._*-]){5,40}[a-z](?![a-z])")
 TELLING = re.compile("ignor|instruct|label|answer|system|prompt|disregard|classif")
-CODED = re.compile(rf"[A-Za-z0-9+/_-]{{{LONG},8000}}={{0,2}}|(?:%[0-9A-Fa-f]{{2}}){{8,2000}}")
 
 
 def suspicions(text: str) -> list[str]:
@@ -88,13 +67,13 @@ def suspicions(text: str) -> list[str]:
     """
     found: dict[str, str] = {}
     if not text.isascii():
-        text = _strange(text, found)
+        text = undisguised(text, found)
     low = text.lower()
     words = low.translate(BETWEEN).split()
     for kind, place in _plain(low, words):
         found.setdefault(kind, place)
     if words and len(max(low.split(), key=len)) >= LONG:
-        for payload in map(str.lower, _decoded(text)):
+        for payload in map(str.lower, decoded(text)):
             if any(_plain(payload, payload.translate(BETWEEN).split())):
                 found.setdefault("encoded instruction", payload)
     if stuffed := _stuffed(words):
@@ -112,11 +91,10 @@ def _plain(low: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
     stems = {word[:5] for word in words}
     patterns = [pattern for stem in stems & STEMS.keys() for pattern in STEMS[stem]]
     patterns += [pattern for part, own in (ASCII_PARTS if low.isascii() else PARTS).items() if part in low for pattern in own]
-    for match in filter(None, (pattern.search(low) for pattern in dict.fromkeys(patterns))):
-        yield "instruction to the model", match[0]
-        break
-    if len(stems & ALPHABET) >= 5 and (match := SPELLED.search(low)) and TELLING.search(re.sub("[ ._*-]", "", match[0])):
-        yield "instruction to the model", match[0]
+    matches = filter(None, (pattern.search(low) for pattern in dict.fromkeys(patterns)))
+    yield from (("instruction to the model", match[0]) for match in islice(matches, 1))
+    if len(stems & ALPHABET) >= 5 and (spelled := SPELLED.search(low)) and TELLING.search(re.sub("[ ._*-]", "", spelled[0])):
+        yield "instruction to the model", spelled[0]
     if stems & TURN_STEMS and (":" in low or "#" in low or ">" in low):
         yield from _first("a turn of its own", TURNS, low)
     if stems & ANSWER_STEMS and ":" in low and ("\n" in low or "{" in low):
@@ -131,63 +109,6 @@ def _plain(low: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _first(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
     if match := pattern.search(text):
         yield kind, match[0]
-
-
-def _strange(text: str, found: dict[str, str]) -> str:
-    """Note unicode tricks in `found`; returns the text as a reader sees it, without them."""
-    seen = _bare(text, found) if ODD.search(text) else text
-    seen = unicodedata.normalize("NFKC", seen)
-    if MIXED.search(seen):
-        for word in WORD.findall(seen):
-            if _disguised(word):
-                found["letters of another alphabet inside a word"] = word
-                return seen.translate(ALIKE)
-    return seen
-
-
-def _bare(text: str, found: dict[str, str]) -> str:
-    """A text without invisible characters; what was written in tag characters comes at its end."""
-    text = FLAG.sub("", text)
-    for kind, pattern in STRANGE.items():
-        if match := pattern.search(text):
-            found[kind] = text[max(0, match.start() - 10) : match.end() + 10]
-    tags = "".join(chr(ord(c) - 0xE0000) for c in TAGS.findall(text))
-    return REMOVE.sub("", text) + (f"\n{tags}" if tags else "")
-
-
-def _disguised(word: str) -> bool:
-    """Letters of two alphabets, and those of one of them all look like the other's: `pаypal`, but not `SMSка`."""
-    latin = [c for c in word if c.isascii()]
-    other = [c for c in word if "\u0370" <= c <= "\u052f"]
-    if len(word) < 4 or not latin or not other:
-        return False
-    return all(c in LOOK for c in other) or (len(other) > 2 * len(latin) and all(c in LATIN_LOOK for c in latin))
-
-
-def _decoded(text: str) -> Iterator[str]:
-    """Readable texts behind base64, hex and percent signs."""
-    for match in islice(CODED.finditer(text), 20):
-        run = match[0]
-        for decode in (_percent, _hex) if "%" in run or re.fullmatch("[0-9a-fA-F]+", run) else (_base64,):
-            try:
-                plain = decode(run).decode()
-            except (ValueError, binascii.Error):
-                continue
-            if plain.isprintable() or plain.replace("\n", " ").isprintable():
-                yield plain
-
-
-def _percent(run: str) -> bytes:
-    return bytes.fromhex(run.replace("%", ""))
-
-
-def _hex(run: str) -> bytes:
-    return bytes.fromhex(run[: len(run) // 2 * 2])
-
-
-def _base64(run: str) -> bytes:
-    run = run.rstrip("=")
-    return base64.b64decode(run[: len(run) // 4 * 4].translate(str.maketrans("-_", "+/")), validate=True)
 
 
 def _stuffed(words: list[str]) -> str:

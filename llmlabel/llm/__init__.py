@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from llmlabel import masking
 from llmlabel.config import CommonConfig
 from llmlabel.errors import ConfigError
 from llmlabel.llm.client import Client
@@ -45,21 +46,13 @@ def connect(
     store = ledger or Ledger(cache or settings.get("cache"), store_text=settings.get("store_text", True))
     client = Client(
         backend, store, price, run, budget, settings.get("concurrency"), others, settings.get("rpm"), settings.get("tpm"),
-        _masker(settings.get("mask_pii", "none")), bool(settings.get("batch")),
+        masking.connect(settings.get("mask_pii", "none")), bool(settings.get("batch")),
     )  # fmt: skip
     try:
         return with_features(client) if probe else client
     except BaseException:
         client.close()  # it may hold a server
         raise
-
-
-def _masker(kind: str) -> Any:
-    if kind == "none":
-        return None
-    from llmlabel import masking
-
-    return masking.connect(kind)
 
 
 def _backends(spec: Spec, settings: dict[str, Any]) -> list[Backend]:

@@ -21,6 +21,7 @@ from llmlabel.errors import BackendError, BudgetReached, LlmlabelError, RequestR
 from llmlabel.llm.ledger import Budget, Busy, Ledger, Send, Stored
 from llmlabel.llm.limits import Pace, Place, Pool
 from llmlabel.llm.loop import Outlet, run_async, stream
+from llmlabel.llm.masked import mask_request, unmask_completion
 from llmlabel.llm.prices import Price
 from llmlabel.llm.requests import (
     AnyRequest,
@@ -34,6 +35,7 @@ from llmlabel.llm.requests import (
     request_key,
 )
 from llmlabel.llm.usage import Usage
+from llmlabel.masking import Masker
 
 if TYPE_CHECKING:
     from llmlabel.llm.batches.runner import Batches
@@ -80,7 +82,7 @@ class Client:
     others: Sequence[Backend] = ()
     rpm: float | None = None
     tpm: float | None = None
-    masker: Any | None = None
+    masker: Masker | None = None
     batch: bool = False
     usage: Usage = field(default_factory=Usage)
     _failed_in_a_row: int = 0
@@ -94,8 +96,6 @@ class Client:
         """The request as it is sent and stored: personal data masked, with its key."""
         mapping: dict[str, str] = {}
         if self.masker:
-            from llmlabel.llm.masked import mask_request
-
             request, mapping = mask_request(request, self.masker)
         return _Job(place, request, request_key(self.backend, request), mapping)
 
@@ -170,7 +170,7 @@ class Client:
             await in_flight[job.key].wait()
             if (stored := self.ledger.answer(job.key)) is not None:
                 self.usage.from_cache += 1
-                return _unmasked(stored, job.mapping)
+                return unmask_completion(stored, job.mapping)
         in_flight[job.key] = asyncio.Event()
         try:
             answer = await self._with_retries(job, step)
@@ -179,7 +179,7 @@ class Client:
                 answer = await self._with_retries(job, step)
         finally:
             in_flight.pop(job.key).set()
-        return _unmasked(answer, job.mapping)
+        return unmask_completion(answer, job.mapping)
 
     async def _with_retries(self, job: _Job, step: str) -> Completion | Busy:
         caller = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0, wait_jitter=1.0)
@@ -317,7 +317,7 @@ class _Feed:
         client.usage.from_cache += sum(job.key in stored for job in jobs)
         for job in jobs:
             if job.key in stored:
-                await self._out.put((job.place, _unmasked(stored[job.key], job.mapping)))
+                await self._out.put((job.place, unmask_completion(stored[job.key], job.mapping)))
             else:
                 self._jobs.append(job)
 
@@ -334,11 +334,3 @@ def _worth_retrying(error: Exception) -> bool | float:
     if not isinstance(error, TransientError):
         return False
     return error.retry_after if error.retry_after is not None else True
-
-
-def _unmasked(answer: Completion, mapping: dict[str, str]) -> Completion:
-    if not mapping:
-        return answer
-    from llmlabel.llm.masked import unmask_completion
-
-    return unmask_completion(answer, mapping)

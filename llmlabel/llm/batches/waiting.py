@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from llmlabel.errors import BackendError, LlmlabelError, RequestRejected, TransientError
 from llmlabel.llm.backends.openai import OpenAIBackend
 from llmlabel.llm.batches import Limits, lines
-from llmlabel.llm.client import REFUSED_FIRST, _Feed, _Job, _unmasked
+from llmlabel.llm.client import REFUSED_FIRST, _Feed, _Job
 from llmlabel.llm.loop import Outlet
+from llmlabel.llm.masked import unmask_completion
 from llmlabel.llm.requests import Completion, Request, most_tokens
 from llmlabel.llm.writer import Send
 
@@ -106,7 +107,7 @@ class Waiting:
         jobs = self._jobs.pop(key, [])
         self._client.usage.from_cache += len(jobs) if stored else len(jobs[1:])
         for job in jobs:
-            await self._out.put((job.place, _unmasked(outcome, job.mapping) if isinstance(outcome, Completion) else outcome))
+            await self._out.put((job.place, unmask_completion(outcome, job.mapping) if isinstance(outcome, Completion) else outcome))
 
     async def hand(self, result: lines.Result) -> None:
         """One line's result: an answer goes out; a failure is sent again, a few times."""
