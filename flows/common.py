@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,27 +25,51 @@ from llmlabel.llm.prices import Prices
 from llmlabel.runs import RunFolder
 
 ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
+READ_EVERY = 0.25  # seconds between two looks into the ledger
+RATE_OVER = 2.0  # seconds that requests per second are counted over
+PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 
 class Follower:
-    """Progress of all steps: events for the command line, one artifact for Prefect's UI."""
+    """Progress of all steps, from any thread: events for the command line, one artifact for Prefect's UI."""
 
     def __init__(self, models: Models, run: str) -> None:
         self._models, self._run = models, run
         self._began: dict[str, tuple[float, int]] = {}
         self._artifact: Any = None
         self._shown = 0.0
+        self._figures: dict[str, Any] = {}
+        self._read = float("-inf")
+        self._sent: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()
 
     def __call__(self, step: str, done: int, total: int) -> None:
         now = time.monotonic()
         start, at = self._began.setdefault(step, (now, done))
         rate = (done - at) / (now - start) if now > start and done > at else None
         left = (total - done) / rate if rate else None
-        cost = self._models.ledger.totals(self._run).cost
-        emit("progress", step=step, done=done, total=total, rate=rate, left_s=left, cost=cost)
+        with self._lock:
+            if now - self._read >= READ_EVERY or done == total:
+                self._figures, self._read = self._look(now), now
+            figures = self._figures
+        emit("progress", step=step, done=done, total=total, rate=rate, left_s=left, **figures)
         if now - self._shown > ARTIFACT_EVERY:
             self._shown = now
             self._show(step, done, total)
+
+    def _look(self, now: float) -> dict[str, Any]:
+        """Money and calls of the run; requests per second, in flight and retries of this process."""
+        totals, clients = self._models.ledger.totals(self._run), list(self._models.opened.values())
+        self._sent.append((now, sum(client.usage.sent for client in clients)))
+        while len(self._sent) > 2 and now - self._sent[1][0] >= RATE_OVER:
+            self._sent.popleft()
+        (then, before), (_, sent) = self._sent[0], self._sent[-1]
+        return {
+            "cost": totals.cost, "budget": self._models.config.budget, "calls": totals.calls,
+            "requests_per_s": round((sent - before) / (now - then), 2) if now > then else None,
+            "in_flight": sum(place.in_flight for client in clients for place in client.pool.places),
+            "retries": sum(client.usage.retries.total() for client in clients),
+        }  # fmt: skip
 
     def _show(self, step: str, done: int, total: int) -> None:
         share = 100.0 * done / max(total, 1)
@@ -89,8 +115,9 @@ def account(folder: RunFolder, models: Models) -> None:
     clients = models.opened
     folder.info["cost"] = {
         "money": round(totals.cost, 9), "maybe_billed": round(totals.open_cost, 9),
-        "price_known": all(client.price.known for client in clients.values()), "price_table": Prices(models.config.prices).version,
-        "calls": totals.calls, "open_calls": totals.open_calls, "from_cache": sum(c.usage.from_cache for c in clients.values()),
+        "price_known": all(client.price.known for client in clients.values()),
+        "price_table": Prices(models.config.prices).version, "calls": totals.calls, "open_calls": totals.open_calls,
+        "open_tokens": totals.open_tokens, "from_cache": sum(c.usage.from_cache for c in clients.values()),
         "retries": sum(sum(c.usage.retries.values()) for c in clients.values()), "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens, "by_step": list(models.ledger.by_step(folder.id)),
     }  # fmt: skip
@@ -105,10 +132,26 @@ def traffic(client: Client) -> dict[str, Any]:
     usage = client.usage
     return {
         "asked": usage.asked, "from_cache": usage.from_cache, "answered": usage.sent, "retries": dict(usage.retries),
-        "latency_s": {name: usage.latency(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))},
+        "latency_s": {name: usage.latency(share) for name, share in PERCENTILES},
         "most_in_flight": [place.most_in_flight for place in client.pool.places],
         "window": [int(place.window.limit) for place in client.pool.places],
     }  # fmt: skip
+
+
+def by_model(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the traffic table in Prefect's UI, from what `account` has put into run.json; money in US dollars."""
+    rows = []
+    for spec, model in info["models"].items():
+        bought = [line for line in info["cost"]["by_step"] if line["model"] == model["model"]]
+        latency = {f"{name} s": model["latency_s"][name] for name, _ in PERCENTILES}
+        retries = ", ".join(f"{n} {cause}" for cause, n in model["retries"].items()) or "none"
+        rows.append({
+            "model": spec, "requests": model["answered"], "from the store": model["from_cache"],
+            "tokens": sum(line["prompt_tokens"] + line["completion_tokens"] for line in bought),
+            "cost": round(sum(line["cost"] for line in bought), 9), **latency,
+            "most in flight": sum(model["most_in_flight"]), "retries": retries,
+        })  # fmt: skip
+    return rows
 
 
 def timed(folder: RunFolder, name: str, work: Callable[[], Any]) -> Any:
@@ -135,4 +178,4 @@ def link(path: Path) -> str:
     return path.resolve().as_uri()
 
 
-__all__ = ["Follower", "account", "exit_code", "link", "open_run", "show_markdown", "show_table", "timed"]
+__all__ = ["Follower", "account", "by_model", "exit_code", "link", "open_run", "show_markdown", "show_table", "timed"]

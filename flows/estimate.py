@@ -1,86 +1,209 @@
-"""What a run will ask and cost, before it asks anything: counted from the filled prompts, answers at their typical length."""
+"""What a run will ask and cost, before it asks anything: filled prompts, counted in tokens, and answers at their typical length.
+
+Not in it: second tries after unusable answers, retries after lost ones, and schemas, which some providers count as prompt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+from llmlabel.annotation.annotators.classify import CODES, MOST_LABELS, NONE
+from llmlabel.annotation.label import PROMPTS as LABELLING
 from llmlabel.config import TaxonomyConfig
 from llmlabel.data import read_examples
 from llmlabel.llm.ledger import NANO
 from llmlabel.llm.prices import Prices
-from llmlabel.llm.specs import parse_spec
+from llmlabel.llm.specs import Spec, parse_spec
+from llmlabel.llm.tokens import count_tokens, own_tokenizer
 from llmlabel.prompting import PromptLibrary
-from llmlabel.records import Example
-from llmlabel.taxonomy.induce import sample
+from llmlabel.records import Example, Label, Taxonomy
+from llmlabel.runs import load_run
+from llmlabel.taxonomy import ability, keywords, naming, scores
+from llmlabel.taxonomy.chain import VALIDATION_MOST, VALIDATION_SHARE, VOTES
+from llmlabel.taxonomy.induce import SPLIT_FROM, sample
 from llmlabel.taxonomy.names import words
 from llmlabel.taxonomy.settings import PROMPTS
 from llmlabel.taxonomy.summarise import SHORT
 
-CHARS_PER_TOKEN = 4.0
-TOKENS = {"summarise": 30, "chain": 1200, "choose": 80, "name": 50, "label": 3, "judge": 10}  # of a typical answer
-JUDGED = 200
+LOOKED_AT = 100  # texts a mean is taken of
+MARKS = 4  # tokens a chat template adds to each message
+EDIT, SCRIPT = 75, 20  # tokens of one edit, and of a script without edits
+FIRST_SHARE, LATER_EDITS = 0.8, 1  # of all labels that the first minibatch finds; edits of each later step
+ANSWER = {"summarise": 30, "choose": 60, "keywords": 12, "name": 30, "describe": 30, "label": 1, "judge": 8, "probe": 5}
+NAME = "delivery and returns"
+DESCRIPTION = "Customers who ask where their parcel is, or how to send something back and get their money."
+
+
+@dataclass
+class Step:
+    """Requests of one step: how many, and the tokens they read and write together."""
+
+    name: str
+    role: str
+    calls: int
+    read: int
+    wrote: int
 
 
 def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
-    """Calls, tokens and US dollars by step; an upper estimate where `auto` has not decided yet (it takes the chain).
+    """Calls, tokens and US dollars by step; with method `auto`, of the chain, for models that write.
 
     Money is None where no table knows the model's price.
     """
     examples = read_examples(config.data, text_column=config.text_column, id_column=config.id_column)
     chosen = sample(examples, config.induce_on, config.seed)
-    steps = _steps(config, chosen, len([e for e in examples if e.text.strip()]))
-    prices, rows = Prices(config.prices), list[dict[str, Any]]()
-    total: dict[str, int] = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
-    money: float | None = 0.0
-    for name, role, calls, chars, answer in steps:
-        prompt_tokens, completion_tokens = int(chars / CHARS_PER_TOKEN), calls * answer
-        price = prices.of_spec(parse_spec(config.llm.spec(role)))
-        cost = price.nano(prompt_tokens, completion_tokens) / NANO if price.known else None
-        money = None if money is None or cost is None else money + cost
-        row: dict[str, Any] = {"step": name, "model": str(parse_spec(config.llm.spec(role))), "calls": calls,
-               "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "money": cost}  # fmt: skip
-        rows.append(row)
-        for key in total:
-            total[key] += row[key]
+    prices = Prices(config.prices)
+    rows = [_row(step, config, prices) for step in _Plan(config, examples, chosen).steps() if step.calls]
+    total = {key: sum(row[key] for row in rows) for key in ("calls", "prompt_tokens", "completion_tokens")}
+    own = own_tokenizer(parse_spec(config.llm.spec("label")))
     return {
-        "rows": len(examples),
-        "induced_on": len(chosen),
-        "steps": rows,
-        **total,
-        "money": money,
-        "prices": prices.version,
-    }
+        "rows": len(examples), "induced_on": len(chosen), "steps": rows, **total,
+        "money": None if any(row["money"] is None for row in rows) else sum(row["money"] for row in rows),
+        "prices": prices.version + (", batch jobs" if config.batch else ""),
+        "counted_by": "the model's own tokenizer" if own else "estimate from words and scripts",
+    }  # fmt: skip
 
 
-def _steps(config: TaxonomyConfig, chosen: Sequence[Example], full: int) -> list[tuple[str, str, int, int, int]]:
-    """(step, role, calls, characters of all prompts, tokens of an answer)."""
-    library, texts = PromptLibrary(config.prompts), [e.text[: config.max_text_chars] for e in chosen]
-    own = {name: sum(len(body) for _, body in library.get(i).sections) for name, i in PROMPTS.items()}
-    long = [t for t in texts if len(words(t)) > SHORT * config.summary_words]
-    short_chars = sum(min(len(t), 8 * config.summary_words) for t in texts)
-    table = config.max_labels * (8 * config.name_words + 4 * config.description_words)
-    label_calls = min(config.label_with_llm, full)
-    mean = sum(map(len, texts)) / max(len(texts), 1)
-    steps = [("summarise", "summarise", len(long), len(long) * own["summarise"] + sum(map(len, long)), TOKENS["summarise"])]
-    if config.taxonomy or config.from_run:
-        steps = []
-    elif config.method == "cluster":
-        steps.append(("name", "name", config.max_labels, config.max_labels * int(own["name"] + 16 * mean), TOKENS["name"]))
-    else:
-        batches = -(-len(texts) // config.batch_size)
-        chars = (batches + 1) * (own["update"] + table) + short_chars
-        steps.append(("chains", "update", config.chains * (batches + 1), config.chains * chars, TOKENS["chain"]))
-        steps.append(
-            (
-                "choose",
-                "choose",
-                3,
-                3 * (own["choose"] + config.chains * table + 100 * 8 * config.summary_words),
-                TOKENS["choose"],
-            )
-        )
-    steps.append(("label", "label", label_calls, int(label_calls * (900 + table + mean)), TOKENS["label"]))
-    judged = min(JUDGED, 2 * full) + config.max_labels
-    steps.append(("judge", "judge", judged, int(judged * (700 + mean)), TOKENS["judge"]))
-    return steps
+def _row(step: Step, config: TaxonomyConfig, prices: Prices) -> dict[str, Any]:
+    spec = _spec(config, step.role)
+    price = prices.of_spec(spec)
+    money = price.nano(step.read, step.wrote, batch=config.batch) / NANO if price.known else None
+    return {"step": step.name, "model": str(spec), "calls": step.calls, "prompt_tokens": step.read,
+            "completion_tokens": step.wrote, "money": money}  # fmt: skip
+
+
+def _spec(config: TaxonomyConfig, role: str) -> Spec:
+    return parse_spec(config.embedder if role == "embedder" else config.llm.spec(role))
+
+
+class _Plan:
+    """The steps a run will take, with their prompts filled as the run fills them."""
+
+    def __init__(self, config: TaxonomyConfig, examples: Sequence[Example], chosen: Sequence[Example]) -> None:
+        self.config, self.examples = config, examples
+        self.library = PromptLibrary(config.prompts)
+        self.texts = [e.text[: config.max_text_chars] for e in chosen]
+        self.limits = {name: getattr(config, name) for name in ("max_labels", "name_words", "description_words")}
+        self.known = _known(config)
+        said = " ".join(DESCRIPTION.split()[: config.description_words])
+        self.labels = self.known or [Label(id=f"label-{n}", name=NAME, description=said) for n in range(config.max_labels)]
+        packaged = parse_spec(config.llm.spec("label"))
+        self.writes = packaged.kind != "embedded" or bool(packaged.model)
+
+    def steps(self) -> Iterator[Step]:
+        yield from self._probes()
+        if not self.known:
+            yield from self._induction()
+        yield from self._labelling()
+        yield from self._embedding()
+
+    def _induction(self) -> Iterator[Step]:
+        if not self.writes:
+            yield self._filled("name", "name", [{"texts": self.texts[: naming.SCORED]}] * self.config.max_labels, 0, "name_score")
+        elif self.config.method == "cluster":
+            yield from self._clusters(self.texts)
+        else:
+            yield from self._chains()
+
+    def _probes(self) -> Iterator[Step]:
+        if _spec(self.config, "label").kind == "openai":
+            yield Step("probe", "label", 2, 40, 2 * ANSWER["probe"])
+        if self.writes:
+            texts = [{"id": f"t{i}", "text": text} for i, text in enumerate(ability.TEXTS, 1)]
+            values = {"use_case": "why passengers write to the railway", "labels": ability.LABELS, "texts": texts, **self.limits}
+            yield self._filled("exercise", "update", [values], SCRIPT + EDIT, "update")
+
+    def _chains(self) -> Iterator[Step]:
+        config, long = self.config, [t for t in self.texts if len(words(t)) > SHORT * self.config.summary_words]
+        values = [{"text": t, "use_case": config.use_case, "words": config.summary_words} for t in long]
+        yield self._filled("summarise", "summarise", values, ANSWER["summarise"])
+        summary = " ".join(DESCRIPTION.split() * 9)
+        short = [" ".join(summary.split()[: config.summary_words]) if t in set(long) else t for t in self.texts]
+        yield from self._one_level("", short, config.chains)
+        inside = [short[k :: config.max_labels] for k in range(config.max_labels)] if config.levels == 2 else []
+        for part in (p for p in inside if len(p) >= SPLIT_FROM):
+            yield from self._one_level(" inside", part, config.chains)
+
+    def _one_level(self, where: str, short: Sequence[str], chains: int) -> Iterator[Step]:
+        held = min(VALIDATION_MOST, int(len(short) * VALIDATION_SHARE)) if chains > 1 else 0
+        learn, size = short[held:], self.config.batch_size
+        common = {"use_case": self.config.use_case, **self.limits}
+        batches = [
+            {**common, "texts": [{"id": f"t{n}", "text": t} for n, t in enumerate(learn[i : i + size], 1)]}
+            for i in range(0, len(learn), size)
+        ]
+        later = [{**values, "labels": self.labels} for values in batches[1:]]
+        first = SCRIPT + int(EDIT * FIRST_SHARE * len(self.labels))
+        for name, values, answer in (
+            ("generate", batches[:1], first), ("update", later, SCRIPT + LATER_EDITS * EDIT),
+            ("review", [{**common, "labels": self.labels}], SCRIPT + LATER_EDITS * EDIT),
+        ):  # fmt: skip
+            one = self._filled(name, name, values, answer)
+            yield Step(f"{name}{where}", name, chains * one.calls, chains * one.read, chains * one.wrote)
+        if held:
+            vote = {"use_case": self.config.use_case, "candidates": [self.labels] * chains, "texts": short[:held]}
+            yield self._filled("choose", "choose", [vote] * VOTES, ANSWER["choose"])
+
+    def _clusters(self, texts: Sequence[str]) -> Iterator[Step]:
+        config, use_case = self.config, self.config.use_case
+        asked = [{"text": t[: keywords.CHARS], "use_case": use_case, "words": keywords.ASKED} for t in texts]
+        yield self._filled("keywords", "summarise", asked, ANSWER["keywords"])
+        shown = [t[: naming.SHOWN_CHARS] for t in texts[: naming.SHOWN]]
+        contrast = [t[: naming.CONTRASTED_CHARS] for t in texts[: naming.CONTRASTED]]
+        name = {"use_case": use_case, "texts": shown, "keywords": NAME.split(), "contrast": contrast, "name_words": 4}
+        yield self._filled("name", "name", [name] * config.max_labels, ANSWER["name"])
+        describe = {"use_case": use_case, "name": NAME, "texts": shown, "description_words": 15}
+        yield self._filled("describe", "name", [describe] * config.max_labels, ANSWER["describe"])
+
+    def _labelling(self) -> Iterator[Step]:
+        if not self.writes:
+            return  # labels by vectors, and no judge
+        config = self.config
+        full = [e.text[: config.max_text_chars] for e in self.examples if e.text.strip()]
+        asked = min(config.label_with_llm, len(full)) * (config.label_by != "vectors")
+        leaves = Taxonomy(labels=self.labels).leaves
+        codes = zip(CODES, [*leaves[:MOST_LABELS], NONE], strict=False)
+        table = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes]
+        texts = (self.texts + full)[:asked]
+        values = [{"text": t, "use_case": config.use_case, "labels": table} for t in texts]
+        draws = config.samples if config.label_probs == "vote" else 1
+        one = self._filled("label", "label", values, ANSWER["label"], LABELLING["classify"])
+        yield Step("label", "label", draws * one.calls, draws * one.read, draws * one.wrote)
+        judged = (self.texts + full)[: min(scores.JUDGED, config.label_with_llm, len(full))]
+        pairs = [{"use_case": config.use_case, "text": t, "a": leaves[0], "b": leaves[-1]} for t in judged] * 2
+        pairs = pairs[: round(len(judged) * (2 - 1 / max(len(leaves) - 1, 1)))]  # the random label may be the nearest one
+        yield self._filled("judge", "judge", pairs, ANSWER["judge"], scores.PROMPTS["forced_choice"])
+        one_each = [{"use_case": config.use_case, "label": label} for label in self.labels]
+        yield self._filled("relevance", "judge", one_each, ANSWER["judge"], scores.PROMPTS["relevance"])
+
+    def _embedding(self) -> Iterator[Step]:
+        if self.config.embedder.startswith("openai:") or "@http" in self.config.embedder:
+            texts = list(dict.fromkeys(e.text for e in self.examples))
+            read = _scaled(texts, _spec(self.config, "embedder"))
+            yield Step("embed", "embedder", -(-len(texts) // 64), read, 0)
+
+    def _filled(self, step: str, role: str, values: Sequence[Mapping[str, Any]], answer: int, prompt: str = "") -> Step:
+        """A step that fills its prompt once for each of `values`; a long list is looked at in part."""
+        if not values:
+            return Step(step, role, 0, 0, 0)
+        filler = self.library.get(PROMPTS.get(prompt or step, prompt))
+        looked = values[:: -(-len(values) // LOOKED_AT)]
+        messages = [message["content"] for one in looked for message in filler.render(**one)]
+        read = count_tokens(messages, _spec(self.config, role)) + MARKS * len(messages)
+        return Step(step, role, len(values), round(read * len(values) / len(looked)), len(values) * answer)
+
+
+def _known(config: TaxonomyConfig) -> list[Label]:
+    """The labels of a run that induces none."""
+    if config.taxonomy:
+        return Taxonomy.load(config.taxonomy).labels
+    return load_run(config.from_run).taxonomy.labels if config.from_run else []
+
+
+def _scaled(texts: Sequence[str], spec: Spec) -> int:
+    """Tokens of many texts, from an even sample of them."""
+    looked = texts[:: -(-len(texts) // (10 * LOOKED_AT))] if texts else []
+    return round(count_tokens(looked, spec) * len(texts) / max(len(looked), 1))

@@ -23,6 +23,7 @@ from llmlabel.records import Annotation, Example, Status, Taxonomy, batched
 from llmlabel.runs import Run, write_atomic, write_json
 from llmlabel.students.apply import annotate as by_student
 from llmlabel.students.train import NONE_FITS, Classifier
+from llmlabel.suspect import suspicions
 from llmlabel.taxonomy.cluster import centroids, soft_assign
 from llmlabel.taxonomy.diff import diff
 from llmlabel.taxonomy.induce import nearest
@@ -70,9 +71,9 @@ def label_evidence(
 
 def ask_shard(
     shard: Sequence[Example], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting, config: TaxonomyConfig,
-    on_done: Callable[[int], None],
+    on_done: Callable[[int], None], retry: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The model's raw answers for some rows, as JSON values."""
+    """The model's raw answers for some rows, as JSON values. `retry`: the number of the retry round, 0 for the first."""
     leaves = [label.id for label in taxonomy.leaves]
     shortlist = None
     if len(leaves) > SHORTLIST:
@@ -81,6 +82,7 @@ def ask_shard(
     rows = annotation.ask(
         shard, taxonomy, setting.models["label"], setting.prompts, use_case=config.use_case or taxonomy.use_case,
         seed=config.seed, max_text_chars=config.max_text_chars, shortlist=shortlist, on_done=on_done,
+        probs=config.label_probs, samples=config.samples, retry=retry,
     )  # fmt: skip
     return [asdict(row) for row in rows]
 
@@ -125,35 +127,55 @@ def targets(rows: Iterable[Annotation]) -> tuple[list[str], list[str]]:
 
 def write_labels(
     path: Path, examples: Sequence[Example], teacher: Mapping[str, Annotation], classifier: Classifier, setting: Setting,
-    on_done: Callable[[int], None], min_confidence: float,
-) -> tuple[Counter[str], Counter[str], list[dict[str, str]]]:  # fmt: skip
-    """Write labels.parquet: the teacher's rows, the student's for all others, in input order.
+    on_done: Callable[[int], None], min_confidence: float, attempts: int = 1,
+) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:  # fmt: skip
+    """Write labels.parquet: the teacher's rows, the student's for all others, in input order; and suspects.jsonl, the rows
+    whose text looks like an attack on a labeller, with the reasons.
 
-    Returns: rows by status, rows by label, failures (id, status, reason).
+    Args:
+        attempts: how often rows that failed were asked.
+    Returns: rows by status, rows by label, failures (id, step, status, reason, attempts).
     """
     statuses: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    failures: list[dict[str, str]] = []
+    failures: list[dict[str, Any]] = []
+    suspects: list[dict[str, Any]] = []
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with pq.ParquetWriter(temporary, LABELS_SCHEMA, compression="zstd") as writer:
             for part in batched(list(examples), ROWS):
                 rows = [_final(row, min_confidence) for row in _rows(part, teacher, classifier, setting)]
+                suspects += _mark_suspects(part, rows)
                 writer.write_table(labels_table(rows))
                 statuses.update(str(row.status) for row in rows)
                 labels.update(row.label for row in rows if row.label)
-                failures += [{"id": r.id, "status": str(r.status), "reason": r.reason} for r in rows if r.status.failed]
+                failures += [_failure(row, attempts if row.id in teacher else 0) for row in rows if row.status.failed]
                 on_done(len(part))
         temporary.replace(path)
     except (OSError, pa.ArrowInvalid) as e:
         raise DataError(f"cannot write {path}: {e}") from e
+    write_failures(path.with_name("suspects.jsonl"), suspects)
     return statuses, labels, failures
+
+
+def _failure(row: Annotation, attempts: int) -> dict[str, Any]:
+    return {"id": row.id, "step": "label", "status": str(row.status), "reason": row.reason, "attempts": attempts}
 
 
 def _final(row: Annotation, min_confidence: float) -> Annotation:
     if row.status is Status.OK and row.confidence is not None and row.confidence < min_confidence:
         row.status = Status.LOW_CONFIDENCE
     return row
+
+
+def _mark_suspects(part: Sequence[Example], rows: Sequence[Annotation]) -> list[dict[str, Any]]:
+    found = []
+    for example, row in zip(part, rows, strict=True):
+        reasons = suspicions(example.text)
+        row.suspect = bool(reasons)
+        if reasons:
+            found.append({"id": row.id, "reasons": reasons})
+    return found
 
 
 def _rows(
@@ -249,5 +271,5 @@ def _two_dimensions(vectors: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any,
     return np.asarray(TSNE(2, perplexity=min(30, len(small) // 4), init="pca", random_state=seed).fit_transform(small))
 
 
-def write_failures(path: Path, failures: Sequence[Mapping[str, str]]) -> None:
+def write_failures(path: Path, failures: Sequence[Mapping[str, Any]]) -> None:
     write_atomic(path, "".join(json.dumps(f, ensure_ascii=False) + "\n" for f in failures))

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from llmlabel.flows import labelling
-from llmlabel.flows.common import Follower, account, link, open_run, show_markdown, show_table, timed
+from llmlabel.flows.common import Follower, account, by_model, link, open_run, show_markdown, show_table, timed
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -65,8 +65,6 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
         if folder.finished:
             emit("note", text=f"{folder.path} is finished; nothing was asked or written")
             return summary(folder)
-        if folder.previous == PARTIAL:
-            folder.forget("label-*")  # ask the rows that failed again; answers that were good are in the store
         folder.info |= {"prompts": hashes, "seed": config.seed, "data": described(examples, config) | extra["data"]}
         work = timed(folder, "open", lambda: Work(config, examples, folder, models))
         code = run_steps(work)
@@ -87,10 +85,13 @@ def run_steps(work: Work) -> int:
     classifier = timed(folder, "train", lambda: train_student(work, teacher))
     statuses, shares, failures = timed(folder, "apply", lambda: apply_student(work, teacher, classifier))
     timed(folder, "score", lambda: score(work, induction, teacher, classifier, statuses))
-    labelling.write_failures(folder.path / "failures.jsonl", induction.failures + failures)
+    before = [{"step": "induce", **failure, "attempts": 1} for failure in induction.failures]
+    labelling.write_failures(folder.path / "failures.jsonl", before + failures)
     folder.info["counts"] = dict(statuses)
     folder.info["labels"] = dict(shares)
     write_texts(work, tree)
+    if worth := sum(failure["attempts"] > 0 for failure in failures):
+        emit("note", text=f"{worth} rows failed, see failures.jsonl; to ask them again: llmlabel retry {folder.path}")
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
@@ -148,6 +149,8 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
     count = work.setting.counter("label", len(chosen))
     for n, shard in enumerate(batched(list(range(len(chosen))), config.shard_size)):
         raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard], n, count)
+    for n in range(1, work.folder.retries + 1):
+        raw = label_again(work, tree, chosen, evidence, raw, n)
     return [*kept.values(), *labelling.settle(raw, tree, evidence, work.setting, weak=not able)]
 
 
@@ -156,6 +159,22 @@ def label_shard(work: Work, tree: Taxonomy, shard: list[Example], evidence: Any,
     make = lambda: labelling.ask_shard(shard, tree, evidence, work.setting, work.config, count)  # noqa: E731
     rows: list[dict[str, Any]] = work.folder.step(f"label-{number:04d}", make)
     return rows
+
+
+@task(name="label again", task_run_name="retry round {number}", **PLAIN)
+def label_again(
+    work: Work, tree: Taxonomy, chosen: list[Example], evidence: Any, raw: list[dict[str, Any]], number: int
+) -> list[dict[str, Any]]:
+    """Ask the rows that failed once more; every round is another draw, or the store would give the unusable answers back."""
+    again = [i for i, row in enumerate(raw) if Status(row["status"]).failed]
+    count = work.setting.counter("retry", len(again))
+    rows = [chosen[i] for i in again]
+    make = lambda: labelling.ask_shard(rows, tree, evidence[again], work.setting, work.config, count, retry=number)  # noqa: E731
+    fresh = dict(zip(again, work.folder.step(f"label-retry-{number}", make) if again else [], strict=True))
+    good = sum(not Status(row["status"]).failed for row in fresh.values())
+    done = f"{len(again)} rows asked again, {good} of them well now" if again else "no row that could be asked again has failed"
+    emit("note", text=f"retry round {number}: {done}")
+    return [fresh.get(i, row) for i, row in enumerate(raw)]
 
 
 @task(name="train", **PLAIN)
@@ -175,13 +194,13 @@ def train_student(work: Work, teacher: list[Annotation]) -> Classifier:
 @task(name="apply", **PLAIN)
 def apply_student(
     work: Work, teacher: list[Annotation], classifier: Classifier
-) -> tuple[Counter[str], Counter[str], list[dict[str, str]]]:
+) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
     count = work.setting.counter("apply", len(work.examples))
     by_id = {row.id: row for row in teacher}
     path = work.folder.path / "labels.parquet"
     labelling.write_row_digests(work.folder.path / "steps" / "rows.parquet", work.examples)
-    written: tuple[Counter[str], Counter[str], list[dict[str, str]]] = labelling.write_labels(
-        path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence
+    written: tuple[Counter[str], Counter[str], list[dict[str, Any]]] = labelling.write_labels(
+        path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence, work.folder.retries + 1
     )
     return written
 
@@ -224,6 +243,7 @@ def publish(folder: RunFolder) -> None:
     show_table("counts", [{"status": s, "texts": n} for s, n in folder.info["counts"].items()], "texts by status")
     money = {k: v for k, v in folder.info["cost"].items() if k != "by_step"}
     show_table("cost", [money], "what the run cost")
+    show_table("traffic", by_model(folder.info), "requests, tokens, cost, latency and retries by model")
     show_markdown("report", f"[report.html]({link(folder.path / 'report.html')}) in `{folder.path.resolve()}`")
 
 
@@ -233,7 +253,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "labels": _named(tree.labels, folder), "scores": metrics["scores"],
-        "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
+        "cost": folder.info["cost"]["money"], "retries": folder.retries, "report": str(folder.path / "report.html"),
     }  # fmt: skip
 
 

@@ -3,113 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmlabel.commands import books
+from llmlabel.commands import run as flows
+from llmlabel.commands.options import DATA, SPEC, Cache, Json, Prices, show_result
 from llmlabel.errors import LlmlabelError
 
 app = typer.Typer(
     help="Taxonomies, labels and small classifiers from raw text. An LLM does the labelling; the program makes it trustworthy.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-run_app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
 taxonomy_app = typer.Typer(help="Compare and check taxonomy files.", no_args_is_help=True, rich_markup_mode=None)
 prompts_app = typer.Typer(help="Look at the prompts.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(run_app, name="run")
+app.add_typer(flows.app, name="run")
+app.command("retry")(flows.retry)
+app.command("cost")(books.cost)
+app.add_typer(books.cache_app, name="cache")
 app.add_typer(taxonomy_app, name="taxonomy")
 app.add_typer(prompts_app, name="prompts")
-
-DATA = "parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the Python packages installed here)"
-SPEC = "embedded[:DIR_OR_ID], openai:MODEL, vllm:MODEL_OR_DIR, or MODEL@http://host:port/v1"
-
-
-@run_app.command("taxonomy")
-def run_taxonomy(
-    data: Annotated[str | None, typer.Option(help=f"What to read: {DATA}.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column with the texts. [default: text]")] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column with unique row ids. [default: id, else a hash]")] = None,
-    gold_column: Annotated[str | None, typer.Option(help="Column with true labels, for scores only.")] = None,
-    use_case: Annotated[str | None, typer.Option(help="The question the taxonomy answers: 'why customers contact us'.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; the same command on it resumes.")] = None,
-    from_run: Annotated[Path | None, typer.Option("--from", help="An earlier run to start from; asks only what changed.")] = None,
-    taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml instead of inducing one.")] = None,
-    llm: Annotated[
-        str | None, typer.Option(help=f"Model: {SPEC}. [default: hosted if a key or URL is set, else embedded]")
-    ] = None,
-    judge: Annotated[str | None, typer.Option(help="Model that scores the labels. [default: --llm]")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="auto, tnt (TnT-LLM's chain) or cluster (name clusters). [default: auto]")
-    ] = None,
-    max_labels: Annotated[int | None, typer.Option(help="Most labels on one level. [default: 25]")] = None,
-    levels: Annotated[int | None, typer.Option(help="1, or 2: induce again inside each category. [default: 1]")] = None,
-    induce_on: Annotated[int | None, typer.Option(help="Texts to induce the taxonomy on. [default: 2000]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Texts in one minibatch of the chain. [default: 200]")] = None,
-    label_with_llm: Annotated[
-        int | None, typer.Option(help="Texts the model labels; the classifier does the rest. [default: 1000]")
-    ] = None,
-    budget: Annotated[float | None, typer.Option(help="Most US dollars to spend, over all resumes.")] = None,
-    budget_calls: Annotated[int | None, typer.Option(help="Most requests to send.")] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Most tokens to use.")] = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Print calls, tokens and money, and stop.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random choice. [default: 0]")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value for any setting, such as llm.update=openai:gpt-4.1.")
-    ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Directory of prompts that override the packaged ones by id.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where answers and vectors are kept. [default: the user's cache]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
-) -> None:
-    """From raw texts to a taxonomy, a label for every text, a small classifier and a report.
-
-    Example: llmlabel run taxonomy --data tickets.parquet --use-case "why customers contact us" --out runs/tickets
-
-    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
-    """
-    from llmlabel.config import TaxonomyConfig, load_config
-
-    options: dict[str, Any] = {
-        "data": data, "text_column": text_column, "id_column": id_column, "gold_column": gold_column, "use_case": use_case,
-        "out": out, "from_run": from_run, "taxonomy": taxonomy, "method": method, "max_labels": max_labels, "levels": levels,
-        "induce_on": induce_on, "batch_size": batch_size, "label_with_llm": label_with_llm, "budget": budget,
-        "budget_calls": budget_calls, "budget_tokens": budget_tokens, "seed": seed, "prompts": prompts, "cache": cache,
-    }  # fmt: skip
-    roles = {role: spec for role, spec in (("default", llm), ("judge", judge)) if spec}
-    options["llm"] = roles or None
-    built = load_config(TaxonomyConfig, file=config, options=options, settings=settings or [])
-    if estimate:
-        from llmlabel.taxonomy.estimate import estimate_taxonomy
-
-        _print(estimate_taxonomy(built), as_json)
-        return
-    _run_flow("llmlabel.flows.taxonomy:taxonomy", built, as_json)
-
-
-def _run_flow(path: str, config: Any, as_json: bool) -> None:
-    """Run a flow on the server of PREFECT_API_URL, else on a temporary one, and show its progress."""
-    from llmlabel.events import listening
-    from llmlabel.terminal import Terminal
-
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is ours to show
-    terminal = Terminal(as_json)
-    start = time.monotonic()
-    with terminal, listening(terminal):
-        module, _, name = path.partition(":")
-        result = getattr(import_module(module), name)(config)
-        terminal({"event": "done", "seconds": round(time.monotonic() - start, 1), **result})
-    raise typer.Exit(result["exit"])
 
 
 @app.command()
@@ -135,19 +52,11 @@ def apply(
             done += n
             rate = done / (time.monotonic() - start)
             terminal(
-                {
-                    "event": "progress",
-                    "step": "apply",
-                    "done": done,
-                    "total": None,
-                    "rate": rate,
-                    "left_s": None,
-                    "cost": 0.0,
-                }
+                {"event": "progress", "step": "apply", "done": done, "total": None, "rate": rate, "left_s": None, "cost": 0.0}
             )
 
         counts = apply_classifier(run, data, out, text_column=text_column, on_done=count)
-    _print(
+    show_result(
         {
             "out": str(out),
             "rows": sum(counts.values()),
@@ -224,23 +133,19 @@ def prompts_diff(a: str, b: str, prompts: Annotated[Path | None, typer.Option()]
 @app.command()
 def doctor(
     llm: Annotated[str | None, typer.Option(help=f"Model to try: {SPEC}.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    prices: Prices = None,
+    cache: Cache = None,
+    as_json: Json = False,
 ) -> None:
-    """What is installed, what a model spec resolves to, whether it answers, and what it can do."""
+    """What is installed, what a model spec resolves to, whether it answers, what it can do, and what it costs.
+
+    The model is asked anew (two tiny requests), and runs remember what came out.
+    """
     from llmlabel.doctor import examine
 
-    findings = examine(llm)
-    _print(findings, as_json)
+    findings = examine(llm, prices, cache)
+    show_result(findings, as_json)
     raise typer.Exit(0 if findings["model"].get("answers") else 1)
-
-
-def _print(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(values, ensure_ascii=False))
-        return
-    from llmlabel.terminal import show
-
-    show(values)
 
 
 def main() -> None:

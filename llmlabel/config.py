@@ -66,7 +66,7 @@ class CommonConfig(BaseModel):
     budget_calls: int | None = Field(None, ge=0, description="Most requests.")
     budget_tokens: int | None = Field(None, ge=0, description="Most tokens, prompt and completion together.")
     concurrency: int | None = Field(
-        None, ge=1, le=4096, description="Most requests in flight at one endpoint; default: what the backend takes (256 over HTTP)."
+        None, ge=1, le=4096, description="Most requests in flight at one endpoint; default: what the backend takes."
     )
     rpm: float | None = Field(None, gt=0, description="Most requests per minute at one endpoint.")
     tpm: float | None = Field(None, gt=0, description="Most tokens per minute at one endpoint.")
@@ -81,7 +81,7 @@ class CommonConfig(BaseModel):
     api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
     prices: Path | dict[str, dict[str, float]] = Field(
         default_factory=dict,
-        description="Own prices: {model: {input: USD per million tokens, output: ...}}, or a YAML file with `date:` and `prices:`.",
+        description="{model: {input: USD per million tokens, output: ...}}, or a YAML file with `date:` and `prices:`.",
     )
 
     @field_validator("llm", mode="before")
@@ -130,6 +130,12 @@ class TaxonomyConfig(CommonConfig):
         "auto",
         description="Who labels the first texts; auto: the model if it passed the editing exercise, else the vectors.",
     )
+    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
+        "auto",
+        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
+        "auto: what the model can give.",
+    )
+    samples: int = Field(1, ge=1, le=100, description="Answers per text where distributions are votes.")
     student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field(
         "auto", description="auto: chosen by cross-validation."
     )
@@ -175,7 +181,7 @@ def _from_environment(kind: type[CommonConfig]) -> dict[str, Any]:
     class Environment(BaseSettings):
         model_config = SettingsConfigDict(env_prefix="LLMLABEL_", extra="ignore")
 
-    annotations = {name: str | None for name in kind.model_fields if name not in ("prices",)}
+    annotations: dict[str, Any] = dict.fromkeys(kind.model_fields, str | None)
     reader = type("Reader", (Environment,), {"__annotations__": annotations, **dict.fromkeys(annotations)})
     found = reader().model_dump(exclude_none=True)
     return {k: yaml.safe_load(v) if k not in ("out", "data", "use_case") else v for k, v in found.items()}

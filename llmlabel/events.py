@@ -11,7 +11,11 @@ _listeners: list[Listener] = []
 
 
 def emit(event: str, **values: Any) -> None:
-    """Tell all listeners; `event` is start, step, progress, note, done or error."""
+    """Tell all listeners; `event` is start, step, progress, note, done or error.
+
+    A progress event has step, done, total (or None), rate (of `done`, per second), left_s, cost (US dollars so far), and,
+    from a flow, budget (the cap or None), calls, requests_per_s, in_flight and retries.
+    """
     for listener in list(_listeners):
         listener({"event": event, **values})
 

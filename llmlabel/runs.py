@@ -1,7 +1,8 @@
 """The run folder: what a run is, what it has finished, and how it goes on after a kill.
 
 A step writes its result to `steps/<name>.json` once, atomically; a resumed run reads it back. Whatever a step had
-asked a model before it was killed is in the ledger, so doing the step again pays nothing twice.
+asked a model before it was killed is in the ledger, so doing the step again pays nothing twice. Opening a run that ended
+with failed rows begins a retry round.
 """
 
 from __future__ import annotations
@@ -79,12 +80,19 @@ class RunFolder:
         _same_definition(self.info.get("definition", {}), definition, path)
         self.finished = self.info.get("exit") == DONE
         if not self.finished:
+            if self.previous == PARTIAL:  # in the same write as `exit`: a kill may come at any time
+                self.info["retries"] = self.retries + 1
             self.info |= {"config": config, "package": metadata.version("llmlabel"), "exit": None}
             self.save()
 
     @property
     def id(self) -> str:
         return str(self.info["id"])
+
+    @property
+    def retries(self) -> int:
+        """Rounds in which the rows that had failed were, or are now, asked again."""
+        return int(self.info.get("retries", 0))
 
     def save(self) -> None:
         write_json(self.path / "run.json", self.info)
@@ -102,11 +110,6 @@ class RunFolder:
     def spent(self, name: str, seconds: float) -> None:
         timings = self.info.setdefault("timings", {})
         timings[name] = round(timings.get(name, 0.0) + seconds, 3)
-
-    def forget(self, pattern: str) -> None:
-        """Drop step results, so that they are made again."""
-        for file in (self.path / "steps").glob(f"{pattern}.json"):
-            file.unlink()
 
     def finish(self, code: int) -> None:
         self.info |= {"exit": code, "ended": datetime.now(UTC).isoformat(timespec="seconds")}

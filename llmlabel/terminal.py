@@ -83,9 +83,29 @@ def _more(event: dict[str, Any]) -> str:
         parts.append(f"{event['rate']:.1f}/s")
     if event.get("left_s"):
         parts.append(f"{event['left_s']:.0f} s left")
-    if event.get("cost"):
-        parts.append(f"${event['cost']:.4f}")
+    if event.get("cost") or event.get("budget"):
+        parts.append(dollars(event["cost"]) + (f" of {dollars(event['budget'])}" if event.get("budget") else ""))
+    if event.get("in_flight"):
+        speed = f"{event['requests_per_s']:.1f} requests/s, " if event.get("requests_per_s") else ""
+        parts.append(f"{speed}{event['in_flight']} in flight")
+    if event.get("retries"):
+        parts.append(f"{event['retries']} retries")
     return "  ".join(parts)
+
+
+def dollars(amount: float) -> str:
+    """US dollars, with as many digits as a small amount needs."""
+    return f"${amount:,.2f}" if amount == 0 or amount >= 0.1 else f"${amount:.4f}" if amount >= 0.0001 else "<$0.0001"
+
+
+def show_rows(rows: list[dict[str, Any]], numbers: tuple[str, ...] = ()) -> None:
+    """Rows with the same keys as a table on stdout; the columns in `numbers` are aligned to the right."""
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0] if rows else ():
+        table.add_column(key.replace("_", " "), justify="right" if key in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(f"{v:,}" if isinstance(v, int) else str(v)) for v in row.values()))
+    Console(file=sys.stdout).print(table)
 
 
 def show(values: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def _pruned(totals: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[dict
     if not less["calls"]:
         return []
     cost = round(totals["money"] - sum(line["cost"] for line in lines), 9)
-    return [{"step": "(details pruned)", "model": "", "outcome": "", **less, "cost": cost}]
+    return [{"step": "(pruned)", "model": "", "outcome": "", **less, "cost": cost}]
 
 
 def _from_run(kept: Mapping[str, Any]) -> dict[str, Any]:

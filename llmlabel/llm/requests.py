@@ -93,13 +93,16 @@ class Completion:
         """What is not empty, as JSON."""
         filled = {name: value for name, value in vars(self).items() if value}
         numbers = chain(self.scores, self.logprobs.values(), *self.vectors)
-        return orjson.dumps(filled).decode() if all(map(isfinite, numbers)) else json.dumps(filled)
+        try:
+            return orjson.dumps(filled).decode() if all(map(isfinite, numbers)) else json.dumps(filled)
+        except TypeError:  # a token that is half a surrogate pair
+            return json.dumps(filled)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Completion:
         try:
             return cls(**orjson.loads(text))
-        except ValueError:  # an infinite number
+        except ValueError:  # an infinite number, half a surrogate pair
             return cls(**json.loads(text))
 
 

@@ -56,6 +56,19 @@ class Spent:
 
 
 @dataclass
+class Traffic:
+    """Requests to one model in the run's last process. Latency in seconds; `retries`: by cause, in words."""
+
+    model: str
+    answered: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    in_flight: int
+    retries: str
+
+
+@dataclass
 class Cost:
     """The bill and the clock. `timings`: (step, seconds, share of the longest)."""
 
@@ -65,6 +78,7 @@ class Cost:
     price_known: bool
     price_table: str
     timings: list[tuple[str, float, float]]
+    traffic: list[Traffic]
 
 
 def cost(run: dict[str, Any]) -> Cost:
@@ -76,7 +90,21 @@ def cost(run: dict[str, Any]) -> Cost:
     known = raw.get("price_known", True) is not False
     table = words.field(raw, "price_table")
     timings = [(words.clean(step, 60), v, v / longest) for step, v in seconds.items()]
-    return Cost(_bill(raw, total, sum(seconds.values()), known), lines, total, known, table, timings)
+    return Cost(_bill(raw, total, sum(seconds.values()), known), lines, total, known, table, timings, traffic(run))
+
+
+def traffic(run: dict[str, Any]) -> list[Traffic]:
+    """Models that answered anything, in the order they were asked first."""
+    rows = []
+    for spec, raw in (run.get("models") or {}).items():
+        if not isinstance(raw, dict) or not (answered := int(words.figure(raw.get("answered")) or 0)):
+            continue
+        latency, retries = words.figures(raw.get("latency_s")), words.figures(raw.get("retries"))
+        model = words.clean(words.without_credentials(spec), 160)
+        said = words.listed([f"{n:.0f} × {words.clean(cause, 40)}" for cause, n in retries.items()]) or "none"
+        most = sum(int(words.figure(n) or 0) for n in raw.get("most_in_flight") or [])
+        rows.append(Traffic(model, answered, latency.get("p50"), latency.get("p90"), latency.get("p99"), most, said))
+    return rows
 
 
 def _spent(raw: dict[str, Any]) -> Spent:

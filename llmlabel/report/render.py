@@ -49,7 +49,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("number", "percent", "money", "duration"):
+    for name in ("number", "percent", "money", "duration", "latency"):
         env.filters[name] = getattr(words, name)
     env.filters["counted"] = words.count
     return env

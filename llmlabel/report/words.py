@@ -72,6 +72,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
+def latency(seconds: float | None) -> str:
+    """Seconds of one answer, as `3 ms`, `0.25 s` or `12 s`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.1 else f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
+
+
 def count(n: int, one: str, many: str = "") -> str:
     """`1 text`, `2 texts`."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -73,6 +73,8 @@ def finishes(driver: Driver, server: FakeOpenAI, tmp_path: Path) -> Callable[[],
 
     def check() -> None:
         assert driver.run(tmp_path, server.url) == 0
+        over = {job["shown"]["status"] for job in server.batches.jobs.values()}
+        assert over <= {"completed", "expired"}, "no job was forgotten, which the provider would compute in its own time"
         assert len(server.batches.computed) == MANY
         assert set(server.batches.computed.values()) == {1}
         ledger = Ledger(tmp_path)

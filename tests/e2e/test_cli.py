@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import smart_model
+from fake_openai import FakeOpenAI
 
 from llmlabel.records import Label, Taxonomy
 
@@ -32,9 +33,9 @@ def table(path: Path, texts: list[object]) -> str:
 def test_help_is_quick_and_teaches() -> None:
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = sum(os.times()[2:4])  # of children, so that other work on the machine does not count
         done = llmlabel("--help")
-        times.append(time.perf_counter() - start)
+        times.append(sum(os.times()[2:4]) - start)
     assert done.returncode == 0
     assert min(times) < 0.7
     text = llmlabel("run", "taxonomy", "--help").stdout
@@ -73,12 +74,82 @@ def test_an_estimate_asks_nothing(tmp_path: Path) -> None:
     done = llmlabel(*args, "--llm", "openai:gpt-4.1-mini", "--method", "tnt", OPENAI_API_KEY="sk-none")
     said = json.loads(done.stdout)
     assert done.returncode == 0
-    assert {s["step"] for s in said["steps"]} == {"summarise", "chains", "choose", "label", "judge"}
+    steps = {"probe", "exercise", "generate", "update", "review", "choose", "label", "judge", "relevance"}
+    assert {s["step"] for s in said["steps"]} == steps, "short texts are not summarised"
     assert 0 < said["money"] < 5
     assert sum(s["calls"] for s in said["steps"]) == said["calls"]
     assert not (tmp_path / "r").exists()
     unknown = json.loads(llmlabel(*args, "--llm", "nobody@http://127.0.0.1:9/v1").stdout)
     assert unknown["money"] is None
+
+
+def test_shared_options_reach_the_settings(tmp_path: Path) -> None:
+    given = (
+        "--data", "env:", "--out", str(tmp_path), "--seed", "3", "--llm", "embedded", "--judge", "openai:x",
+        "--batch", "--mask-pii", "regex", "--no-store-text", "--concurrency", "7",
+        "--rpm", "60", "--tpm", "9000", "--timeout", "5", "--set", "chains=2",
+    )  # fmt: skip
+    code = (
+        "import sys, llmlabel.commands.run as run, llmlabel.cli as cli;"
+        "run.run_flow = lambda path, config, as_json: print(path, config.model_dump_json());"
+        "sys.argv[0] = 'llmlabel'; cli.main()"
+    )
+    command = [sys.executable, "-c", code, "run", "taxonomy", "--use-case", "why", *given]
+    path, _, settings = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(" ")
+    assert path == "llmlabel.flows.taxonomy:taxonomy"
+    found = json.loads(settings)
+    wanted = {"seed": 3, "batch": True, "mask_pii": "regex", "store_text": False, "concurrency": 7, "rpm": 60.0, "tpm": 9000.0}
+    assert {k: found[k] for k in wanted} == wanted
+    assert (found["timeout"], found["chains"], found["llm"]["default"], found["llm"]["judge"]) == (5.0, 2, "embedded", "openai:x")
+
+
+def test_what_a_run_cost_and_what_is_stored(tmp_path: Path) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    run.mkdir()
+    line = {"step": "label", "model": "m", "outcome": "ok", "calls": 7, "prompt_tokens": 1, "completion_tokens": 2, "cost": 0.5}
+    info = {"id": "r", "flow": "taxonomy", "config": {"budget": 2.0}, "cost": {"money": 0.5, "calls": 7, "by_step": [line]}}
+    (run / "run.json").write_text(json.dumps(info))
+    shown = llmlabel("cost", str(run), "--cache", str(cache))
+    assert shown.returncode == 0
+    assert "run.json" in shown.stdout and "$0.500000" in shown.stdout
+    assert json.loads(llmlabel("cost", str(run), "--cache", str(cache), "--json").stdout)["left"] == {"money": 1.5}
+    assert llmlabel("cost", str(tmp_path)).returncode == 2
+    missing = llmlabel("cache", "stats", "--cache", str(cache))
+    assert (missing.returncode, "--cache DIR" in missing.stderr) == (2, True)
+
+    from llmlabel.llm.ledger import Ledger
+
+    Ledger(cache).close()
+    assert json.loads(llmlabel("cache", "stats", "--cache", str(cache), "--json").stdout)["answers"] == []
+    assert "settled" not in llmlabel("cache", "stats", "--cache", str(cache)).stdout
+    for args, complaint in (((), "--older-than DAYS"), (("--older-than", "3"), "--yes")):
+        done = llmlabel("cache", "prune", "--cache", str(cache), *args)
+        assert (done.returncode, complaint in done.stderr) == (2, True)
+    assert json.loads(llmlabel("cache", "prune", "--model", "m", "--cache", str(cache), "--yes", "--json").stdout)["answers"] == 0
+
+
+def test_retry_says_what_it_cannot_do(tmp_path: Path) -> None:
+    assert "not a run folder" in llmlabel("retry", str(tmp_path)).stderr
+    (tmp_path / "run.json").write_text(json.dumps({"id": "r", "flow": "graph", "config": {}}))
+    done = llmlabel("retry", str(tmp_path))
+    assert (done.returncode, "'graph'" in done.stderr) == (2, True)
+
+
+def test_the_doctor_asks_anew_and_knows_the_price(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("date: 2026-11-20\nprices: {fake-1: {input: 0.10, output: 0.40}}\n")
+    with FakeOpenAI() as server:
+        args = ("doctor", "--llm", f"fake-1@{server.url}", "--cache", str(tmp_path), "--json")
+        model = json.loads(llmlabel(*args, "--prices", str(prices)).stdout)["model"]
+        assert (model["schemas"], model["logprobs"]) == (True, True)
+        price = {"known": True, "input": 0.1, "output": 0.4, "from": "prices.yaml of 2026-11-20"}
+        assert model["price"] == price
+        server.schema, server.logprobs = None, False
+        model = json.loads(llmlabel(*args).stdout)["model"]
+        assert (model["schemas"], model["logprobs"]) == (False, False), "what was true before is not taken for granted"
+        assert "--prices FILE" in model["price"]["to_do"]
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
+        assert db.execute("SELECT DISTINCT value FROM facts").fetchall() == [("no",)], "and runs know it"
 
 
 @pytest.mark.parametrize(

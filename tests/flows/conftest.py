@@ -89,7 +89,15 @@ class CommandLine:
 
     def run(self, *more: str, timeout: float = 240) -> tuple[int, list[dict[str, Any]], str]:
         """Exit code, events, and what stood on stderr."""
-        done = subprocess.run(self.command(*more), env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
+        return self._done(self.command(*more), timeout)
+
+    def other(self, *words: str, timeout: float = 240) -> tuple[int, list[dict[str, Any]], str]:
+        """As `run`, of another command on the same cache."""
+        script = str(Path(sys.executable).with_name("llmlabel"))
+        return self._done([script, *words, "--cache", str(self.folder / "cache"), "--json"], timeout)
+
+    def _done(self, command: list[str], timeout: float) -> tuple[int, list[dict[str, Any]], str]:
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:

@@ -50,3 +50,22 @@ def test_what_defines_a_run_leaves_out_urls_and_budget() -> None:
     b = load_config(TaxonomyConfig, options={**BASE, "llm": "m@http://two:2/v1", "concurrency": 3}, settings=[])
     c = load_config(TaxonomyConfig, options={**BASE, "llm": "n@http://two:2/v1"}, settings=[])
     assert a.definition() == b.definition() != c.definition()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "defines"),
+    [("mask_pii", "regex", True), ("seed", 3, True), ("batch", True, False), ("store_text", False, False), ("rpm", 5, False),
+     ("tpm", 5, False), ("concurrency", 5, False), ("timeout", 5, False), ("budget", 5, False), ("cache", "c", False),
+     ("prices", {"m": {"input": 1.0}}, False)],
+)  # fmt: skip
+def test_what_defines_a_run(name: str, value: object, defines: bool) -> None:
+    """What changes the requests does; how they are sent, paid and kept does not."""
+    usual = {"data": "d", "out": "o", "use_case": "u"}
+    changed = TaxonomyConfig.model_validate({**usual, name: value}).definition()
+    assert (changed != TaxonomyConfig.model_validate(usual).definition()) is defines
+
+
+def test_prices_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMLABEL_PRICES", "prices.yaml")
+    found = load_config(TaxonomyConfig, options={"data": "d", "out": "o", "use_case": "u"}, settings=[])
+    assert str(found.prices) == "prices.yaml"

@@ -430,6 +430,26 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+def test_latency_and_retries_stand_beside_the_bill(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    info = json.loads((folder / "run.json").read_text())
+    latency = {"p50": 0.05, "p90": 1.5, "p99": 12.0}
+    info["models"]["big@http://a/v1"] = {
+        "answered": 1234,
+        "latency_s": latency,
+        "retries": {"429": 7, "<b>": 1},
+        "most_in_flight": [3, 4],
+    }
+    info["models"]["idle"] = {"answered": 0, "latency_s": dict.fromkeys(latency), "retries": {}, "most_in_flight": [0]}
+    _json(folder / "run.json", info)
+    page = write_report(folder).read_text()
+    row = re.search(r'<tr><th scope="row">big@http://a/v1</th>.*?</tr>', page)
+    assert row
+    for cell in ("1,234", "50 ms", "1.50 s", "12 s", ">7<", "7 × 429 and 1 × &lt;b&gt;"):
+        assert cell in row[0]
+    assert '<tr><th scope="row">idle</th><td class="n">' not in page
+
+
 def test_the_command_can_be_typed_again() -> None:
     config = {
         "data": "my file.csv",
@@ -447,7 +467,7 @@ def test_the_command_can_be_typed_again() -> None:
     assert command(config) == (
         "llmlabel run taxonomy --data 'my file.csv' --text-column body"
         " --use-case 'what'\"'\"'s wrong; rm -rf /' --levels 2"
-        " --llm vllm:m --set llm.judge=embedded --set chains=5 --out runs/x-again"
+        " --llm vllm:m --set llm.judge=embedded --set chains=5 --set concurrency=16 --out runs/x-again"
     )
 
 

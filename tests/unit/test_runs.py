@@ -48,6 +48,20 @@ def test_a_finished_run_is_not_rewritten(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "run.json").read_bytes() == before
 
 
+def test_a_run_with_failed_rows_is_opened_for_another_round(tmp_path: Path) -> None:
+    """One round for each time it ended with failed rows; a round that was killed, or stopped by a budget, goes on."""
+
+    def rounds(code: int | None) -> int:
+        folder = RunFolder(tmp_path / "r", definition={}, **WHAT)
+        if code is not None:
+            folder.finish(code)
+        folder.close()
+        return folder.retries
+
+    assert [rounds(code) for code in (None, 4, 3, None, 4, 3, 0, None)] == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert load_run(tmp_path / "r").info["retries"] == 2
+
+
 def test_unwritable_and_damaged_places_say_so(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")

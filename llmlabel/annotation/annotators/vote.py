@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from llmlabel.annotation.annotators import classify
@@ -35,8 +34,7 @@ def annotate(
     shortlist: Mapping[str, Sequence[str]] | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Annotation]:
-    """One annotation per example, in order, from `samples` answers each; unusable answers do not count.
-    `first`: number of the first draw.
+    """One annotation per example, in order, from `samples` answers each, numbered from `first`; unusable ones do not count.
 
     `probs` holds logarithms of the shares, with one further vote spread evenly over the labels that were shown, so that
     none is impossible and the same answer three times of three is not certainty.
@@ -58,11 +56,14 @@ def annotate(
 
 def _every(samples: int, on_done: Callable[[int], None] | None) -> Callable[[int], None]:
     """Progress in texts: one for as many answers as each text is asked for."""
-    answers = count(1)
+    answers = 0
 
-    def done(_: int) -> None:
-        if next(answers) % samples == 0 and on_done:
-            on_done(1)
+    def done(n: int) -> None:
+        nonlocal answers
+        texts = (answers + n) // samples - answers // samples
+        answers += n
+        if texts and on_done:
+            on_done(texts)
 
     return done
 

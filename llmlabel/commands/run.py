@@ -1,0 +1,119 @@
+"""`llmlabel run FLOW`, and `llmlabel retry`. Flows are named by string; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmlabel.commands import options
+from llmlabel.commands.options import Common, show_result, with_common
+from llmlabel.errors import ConfigError
+
+FLOWS = {"taxonomy": ("llmlabel.flows.taxonomy:taxonomy", "llmlabel.config:TaxonomyConfig")}  # name: flow, settings
+
+app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("taxonomy")
+@with_common
+def taxonomy(
+    common: Common,
+    use_case: Annotated[str | None, typer.Option(help="The question the taxonomy answers: 'why customers contact us'.")] = None,
+    taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml instead of inducing one.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, tnt (TnT-LLM's chain) or cluster (name clusters). [default: auto]")
+    ] = None,
+    max_labels: Annotated[int | None, typer.Option(help="Most labels on one level. [default: 25]")] = None,
+    levels: Annotated[int | None, typer.Option(help="1, or 2: induce again inside each category. [default: 1]")] = None,
+    induce_on: Annotated[int | None, typer.Option(help="Texts to induce the taxonomy on. [default: 2000]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts in one minibatch of the chain. [default: 200]")] = None,
+    label_with_llm: Annotated[
+        int | None, typer.Option(help="Texts the model labels; the classifier does the rest. [default: 1000]")
+    ] = None,
+) -> None:
+    """From raw texts to a taxonomy, a label for every text, a small classifier and a report.
+
+    Example: llmlabel run taxonomy --data tickets.parquet --use-case "why customers contact us" --out runs/tickets
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
+    """
+    from llmlabel.config import TaxonomyConfig
+
+    config = common.build(
+        TaxonomyConfig, use_case=use_case, taxonomy=taxonomy, method=method, max_labels=max_labels, levels=levels,
+        induce_on=induce_on, batch_size=batch_size, label_with_llm=label_with_llm,
+    )  # fmt: skip
+    if common.estimate:
+        from llmlabel.flows.estimate import estimate_taxonomy
+
+        show_result(estimate_taxonomy(config), common.as_json)
+        return
+    run_flow(FLOWS["taxonomy"][0], config, common.as_json)
+
+
+def retry(
+    run: Annotated[Path, typer.Argument(help="A run folder; the command that made it ended with exit code 3.")],
+    budget: options.Budget = None,
+    budget_calls: options.BudgetCalls = None,
+    budget_tokens: options.BudgetTokens = None,
+    concurrency: options.Concurrency = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    timeout: options.Timeout = None,
+    settings: options.Settings = None,
+    cache: options.Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
+) -> None:
+    """Ask the rows of a run that failed once more, keep all others, and write its files anew.
+
+    Rows without a text are not asked. A run that stopped before its end goes on; a run without failed rows is left alone.
+    Each round draws new answers, at temperature 0.5. The settings are those of the run (run.json); caps count from its start.
+
+    Example: llmlabel retry runs/tickets
+
+    Exit codes: as `run`; 3 when rows still fail.
+    """
+    from llmlabel.config import load_config
+    from llmlabel.runs import load_run
+
+    info = load_run(run).info
+    if info["flow"] not in FLOWS:
+        raise ConfigError(f"{run} was made by the flow {info['flow']!r}, which this version does not have")
+    flow, kind = FLOWS[info["flow"]]
+    limits: dict[str, Any] = {
+        "budget": budget, "budget_calls": budget_calls, "budget_tokens": budget_tokens, "concurrency": concurrency,
+        "rpm": rpm, "tpm": tpm, "timeout": timeout, "cache": cache,
+    }  # fmt: skip
+    given = {name: value for name, value in limits.items() if value is not None}
+    config = load_config(_load(kind), options={**info["config"], **given, "out": run}, settings=settings or [])
+    run_flow(flow, config, as_json)
+
+
+def run_flow(path: str, config: Any, as_json: bool) -> None:
+    """Run a flow on the server of PREFECT_API_URL, else on a temporary one, and show its progress."""
+    from llmlabel.events import listening
+    from llmlabel.terminal import Terminal
+
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is ours to show
+    terminal = Terminal(as_json)
+    start = time.monotonic()
+    with terminal, listening(terminal):
+        result = _load(path)(config)
+        terminal({"event": "done", "seconds": round(time.monotonic() - start, 1), **result})
+    raise typer.Exit(result["exit"])
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
