@@ -1,6 +1,6 @@
 """What each part of one request costs, in microseconds: our own code piece by piece, and the ways to send it.
 
-    python bench/layers.py [--server URL --model NAME] [--rows 3000]
+python bench/layers.py [--server URL --model NAME] [--rows 3000]
 """
 
 from __future__ import annotations

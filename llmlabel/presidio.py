@@ -14,8 +14,8 @@ from llmlabel.errors import ConfigError
 from llmlabel.personal import Finder, find
 
 SURE = 0.5  # presidio's score; any digits that could be a phone have .4, without a word beside them that says so
-KINDS = {
-    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN",
+KINDS = {  # e-mail is left to ours: presidio checks it against a list it would fetch
+    "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN",
     "IP_ADDRESS": "IP", "MAC_ADDRESS": "MAC", "PERSON": "PERSON", "LOCATION": "PLACE",
     "CRYPTO": "WALLET", "US_ITIN": "TAX_ID", "UK_NHS": "HEALTH_ID",
     "MEDICAL_LICENSE": "LICENSE", "US_PASSPORT": "PASSPORT", "US_BANK_NUMBER": "ACCOUNT", "US_DRIVER_LICENSE": "LICENSE",
@@ -30,7 +30,9 @@ def finder() -> Finder:
     try:
         analyzer = _analyzer()
     except ImportError as e:
-        raise ConfigError("mask: presidio needs presidio-analyzer: pip install 'llmlabel[pii]'; or use mask: regex") from e
+        raise ConfigError(
+            "--mask-pii presidio needs presidio-analyzer: pip install 'llmlabel[pii]'; or use --mask-pii regex"
+        ) from e
     known = sorted(KINDS.keys() & set(analyzer.get_supported_entities()))
 
     def spans(text: str) -> Iterator[tuple[int, int, str]]:

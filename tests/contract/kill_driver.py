@@ -1,6 +1,6 @@
 """What tests/contract/test_kills.py starts and kills: label numbered texts through the client, and say how it went.
 
-    python kill_driver.py URL CACHE ROWS [BUDGET_CALLS]
+python kill_driver.py URL CACHE ROWS [BUDGET_CALLS]
 """
 
 from __future__ import annotations

@@ -193,5 +193,3 @@ def _ask_until_killed(folder: Path, log: Path, point: int) -> None:
         run_async(all_of_them())
     finally:
         os._exit(1)
-
-

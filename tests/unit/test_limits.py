@@ -148,9 +148,7 @@ class TestSeveralUrls:
         assert one.stats.requests + other.stats.requests == 200
         assert min(one.stats.requests, other.stats.requests) >= 60
 
-    def test_a_dead_one_is_left_alone_and_nothing_fails(
-        self, two_servers: tuple[FakeOpenAI, FakeOpenAI], tmp_path: Path
-    ) -> None:
+    def test_a_dead_one_is_left_alone_and_nothing_fails(self, two_servers: tuple[FakeOpenAI, FakeOpenAI], tmp_path: Path) -> None:
         one, _ = two_servers
         one.latency = 0.005
         client = client_of(tmp_path, f"http://127.0.0.1:{free_port()}/v1", one.url)

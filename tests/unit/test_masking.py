@@ -112,7 +112,7 @@ def test_unmasking_is_the_inverse_of_masking(texts: list[str]) -> None:
     st.lists(st.integers(0, 9), min_size=15, max_size=15),
     st.sampled_from("3456"),
     st.sampled_from(["", " ", "-"]),
-    st.text(max_size=9),
+    st.text(st.characters(exclude_categories=["Cs", "N", "P"]), max_size=9),  # a longer number is another number
 )
 def test_no_valid_card_number_is_left(digits: list[int], first: str, separator: str, around: str) -> None:
     body = first + "".join(map(str, digits[1:]))

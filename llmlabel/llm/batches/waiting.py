@@ -107,7 +107,9 @@ class Waiting:
         jobs = self._jobs.pop(key, [])
         self._client.usage.from_cache += len(jobs) if stored else len(jobs[1:])
         for job in jobs:
-            await self._out.put((job.place, unmask_completion(outcome, job.mapping) if isinstance(outcome, Completion) else outcome))
+            await self._out.put(
+                (job.place, unmask_completion(outcome, job.mapping) if isinstance(outcome, Completion) else outcome)
+            )
 
     async def hand(self, result: lines.Result) -> None:
         """One line's result: an answer goes out; a failure is sent again, a few times."""
