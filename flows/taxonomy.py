@@ -12,6 +12,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from llmlabel.annotation import label as labels_of
+from llmlabel.annotation import unseen_mass
 from llmlabel.config import TaxonomyConfig
 from llmlabel.data import fingerprint, read_examples
 from llmlabel.errors import DataError
@@ -42,6 +43,7 @@ class Work:
         self.setting = setting_of(config, models, self.sample)
         self.setting.progress = self.follow
         self.old: Run | None = load_run(config.from_run) if config.from_run else None
+        self.unseen_mass: float | None = None  # of the model's answers: probability that stood on no label
 
 
 @flow(name="taxonomy", flow_run_name="taxonomy of {config.title}", validate_parameters=False, persist_result=False)
@@ -151,6 +153,7 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
         raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard], n, count)
     for n in range(1, work.folder.retries + 1):
         raw = label_again(work, tree, chosen, evidence, raw, n)
+    work.unseen_mass = unseen_mass([labelling.from_json(row) for row in raw])
     return [*kept.values(), *labelling.settle(raw, tree, evidence, work.setting, weak=not able)]
 
 
@@ -220,6 +223,7 @@ def score(work: Work, induction: Induction, teacher: list[Annotation], classifie
     if induction.method == "cluster":
         vectors = work.setting.encode([e.text for e in work.sample])
         scores["no_gold"]["stability_ari"] = scoring.stability(vectors, work.config.max_labels, work.config.seed)
+    scores["no_gold"]["unseen_mass"] = work.unseen_mass
     scores["student"] = classifier.scores
     decision = {"method": induction.method, "why": induction.why}
     write_json(work.folder.path / "metrics.json", {"schema": 1, "scores": scores, "counts": dict(counts), "decision": decision})

@@ -51,9 +51,21 @@ def taxonomy(
     if common.estimate:
         from llmlabel.flows.estimate import estimate_taxonomy
 
-        show_result(estimate_taxonomy(config), common.as_json)
+        show_estimate(estimate_taxonomy(config), common.as_json)
         return
     run_flow(FLOWS["taxonomy"][0], config, common.as_json)
+
+
+def show_estimate(found: dict[str, Any], as_json: bool) -> None:
+    """Calls, tokens and money by step, and in total."""
+    if as_json:
+        return show_result(found, True)
+    from llmlabel.terminal import show, show_rows
+
+    steps = [step | {"money": "unknown" if step["money"] is None else f"${step['money']:,.4f}"} for step in found.pop("steps")]
+    show_rows(steps, ("calls", "prompt_tokens", "completion_tokens", "money"))
+    typer.echo()
+    show(found)
 
 
 def retry(

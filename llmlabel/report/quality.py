@@ -24,7 +24,7 @@ GOLD = {
     "k_gold": ("True labels", ""),
     "rows": ("Texts compared", ""),
 }
-SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest", "relevance", "redundancy"}
+SHARES = {"coverage", "hit_rate_random", "hit_rate_nearest", "relevance", "redundancy", "unseen_mass"}
 LOWER_IS_BETTER, NO_CONTEST = {"ece"}, {"k_found", "k_gold", "rows", "purity"}
 PLAIN = {
     "coverage": ("Coverage", "share of the texts that at least one label fits"),
@@ -39,6 +39,10 @@ PLAIN = {
     "relevance": ("Relevance", "share of the labels that a judge finds to serve the use case"),
     "redundancy": ("Redundancy", "share of the pairs of labels that say nearly the same; lower is better"),
     "max_similarity": ("Closest pair", "cosine of the two labels most alike; lower is better"),
+    "unseen_mass": (
+        "Unseen mass",
+        "probability the model gave to answers that are no label; high: it does not follow the question",
+    ),
     "stability_ari": ("Stability", "how alike the groups come out on other samples of the texts (ARI); 1 is identical"),
 }
 
