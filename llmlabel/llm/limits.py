@@ -20,6 +20,7 @@ from llmlabel.llm.requests import Backend
 START = 4
 ROUND = 8  # fewest outcomes of a round
 SLOWER = 2.0  # times the lowest latency seen
+NOTICEABLE = 0.05  # seconds; below that, latency is noise
 FASTER = 1.1  # times the answers per second of the round before
 FORGET = 0.98  # of the best rate per round: a server may get slower for good
 REST, LONGEST_REST = 1.0, 60.0  # seconds a dead endpoint is left alone, doubled every time
@@ -61,7 +62,7 @@ class Window:
     def _round(self, now: float) -> None:
         rate, latency = len(self.latencies) / max(now - self.began, 1e-6), statistics.median(self.latencies or [self.quickest])
         self.quickest = min(self.quickest, latency)
-        grew, slow = rate >= FASTER * self.best_rate, latency > SLOWER * self.quickest
+        grew, slow = rate >= FASTER * self.best_rate, latency > max(SLOWER * self.quickest, NOTICEABLE)
         share = self.pushed / (self.pushed + len(self.latencies))
         if self.pushed:
             self.limit *= 1 - share / 2
