@@ -18,7 +18,7 @@ import openai
 import orjson
 from throughput import Answer, counting_server, messages
 
-from llmlabel.llm.backends.openai import OpenAIBackend, _completion
+from llmlabel.llm.backends.openai import OpenAIBackend, completion_of
 from llmlabel.llm.ledger import Budget, Ledger, Send
 from llmlabel.llm.limits import Place, Pool
 from llmlabel.llm.loop import run_async
@@ -61,7 +61,7 @@ def our_parts(rows: int, folder: Path) -> None:
         "usage": {"prompt_tokens": 40, "completion_tokens": 9},
     }
     content = json.dumps(said).encode()
-    answer, ledger, pool = _completion(said), Ledger(folder), Pool([Place(backend, AT_ONCE)])  # type: ignore[list-item]
+    answer, ledger, pool = completion_of(said), Ledger(folder), Pool([Place(backend, AT_ONCE)])  # type: ignore[list-item]
 
     class Client:
         backend = OpenAIBackend("fake-1", "http://127.0.0.1:9/v1", "EMPTY", hosted=False, timeout=9.0)
@@ -81,8 +81,8 @@ def our_parts(rows: int, folder: Path) -> None:
         "key": each(lambda i: request_key(backend, request), rows),
         "slot in a window": each_async(slot, rows),
         "intent, settlement, answer on disk": each_async(intent_and_settlement, rows),
-        "body": each(lambda i: orjson.dumps(backend._body(request)), rows),
-        "answer read": each(lambda i: _completion(orjson.loads(content)), rows),
+        "body": each(lambda i: orjson.dumps(backend.body(request)), rows),
+        "answer read": each(lambda i: completion_of(orjson.loads(content)), rows),
         "checked form": each(lambda i: parse_answer(Answer, answer), rows),
     }
     for name, cost in parts.items():
@@ -99,14 +99,14 @@ def ways_to_send(server: str, model: str, rows: int) -> None:
     sdk = openai.AsyncOpenAI(base_url=server, api_key="EMPTY", max_retries=0)
     fast = openai.AsyncOpenAI(base_url=server, api_key="EMPTY", max_retries=0, http_client=openai.DefaultAioHttpClient())
     ours = OpenAIBackend(model, server, "EMPTY", hosted=False, timeout=60.0)
-    body = ours._body(Request(messages(TEXT), 64))
+    body = ours.body(Request(messages(TEXT), 64))
 
     def fresh(i: int) -> dict[str, object]:
         return {**body, "seed": i}
 
     async def post(i: int) -> None:
         sent = await fast.post("/chat/completions", content=orjson.dumps(fresh(i)), cast_to=httpx2.Response)
-        _completion(orjson.loads(sent.content))
+        completion_of(orjson.loads(sent.content))
 
     async def own(i: int) -> Completion:
         return await ours.complete(Request(messages(TEXT), 64, sample=i))

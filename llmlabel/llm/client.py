@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import stamina
 
 from llmlabel.errors import BackendError, BudgetReached, LlmlabelError, RequestRejected, TransientError
+from llmlabel.llm.feed import Feed, Job
 from llmlabel.llm.ledger import Budget, Busy, Ledger, Send, Stored
 from llmlabel.llm.limits import Pace, Place, Pool
 from llmlabel.llm.loop import Outlet, run_async, stream
@@ -44,21 +44,10 @@ Answer = Completion | LlmlabelError
 ATTEMPTS = 6
 GIVE_UP_AFTER = 3  # requests that failed for good, with no success between them: the server is taken for dead
 REFUSED_FIRST = 10  # requests refused before the first success: it is not the requests
-BLOCK = 512  # requests looked up in the store at once
 BUSY_WAIT = 0.25  # seconds, while another process asks for the same thing
 DEFAULT_IN_FLIGHT = 256
 
 __all__ = ["Answer", "Client", "run_async"]
-
-
-@dataclass
-class _Job:
-    """A request that is not in the store, and where its answer goes."""
-
-    place: int
-    request: AnyRequest
-    key: bytes
-    mapping: dict[str, str]
 
 
 @dataclass
@@ -86,18 +75,18 @@ class Client:
     batch: bool = False
     usage: Usage = field(default_factory=Usage)
     _failed_in_a_row: int = 0
-    _refused: int = 0
-    _succeeded: bool = False
+    refused: int = 0
+    succeeded: bool = False
 
     def __post_init__(self) -> None:
         self.pool = Pool([self._place(b) for b in (self.backend, *self.others)])
 
-    def job(self, place: int, request: AnyRequest) -> _Job:
+    def job(self, number: int, request: AnyRequest) -> Job:
         """The request as it is sent and stored: personal data masked, with its key."""
         mapping: dict[str, str] = {}
         if self.masker:
             request, mapping = mask_request(request, self.masker)
-        return _Job(place, request, request_key(self.backend, request), mapping)
+        return Job(number, request, request_key(self.backend, request), mapping)
 
     def _place(self, backend: Backend) -> Place:
         most = self.concurrency or int(getattr(backend, "most_in_flight", DEFAULT_IN_FLIGHT))
@@ -140,7 +129,8 @@ class Client:
     # -- all requests ------------------------------------------------------------------------------------------------
 
     async def _work(self, requests: Iterator[AnyRequest], step: str, out: Outlet[tuple[int, Answer]]) -> None:
-        feed = _Feed(self, requests, out)
+        workers = min(sum(p.most for p in self.pool.places), length_hint(requests, 1 << 30))
+        feed = Feed(self, requests, out)
         stopped: list[Exception] = []
 
         async def worker() -> None:
@@ -152,19 +142,19 @@ class Client:
                 except Exception as e:  # a typed error that stops everything, or a fault of ours
                     stopped.append(e)
                     return
-                await out.put((job.place, answer))
+                await out.put((job.number, answer))
 
         if step != "probe" and (self.batch or self.ledger.has_batches(self.run)):
             await self.batches.through(feed, step, out)
         first = await feed.next()
         if first is not None:
             feed.again(first)
-            await asyncio.gather(*(worker() for _ in range(sum(p.most for p in self.pool.places))))
+            await asyncio.gather(*(worker() for _ in range(workers)))
             await self.ledger.flush()
         if stopped:
             raise stopped[0]
 
-    async def _one(self, job: _Job, step: str) -> Completion:
+    async def _one(self, job: Job, step: str) -> Completion:
         in_flight = self.ledger.in_flight
         while job.key in in_flight:  # asked by another worker right now: its answer will do
             await in_flight[job.key].wait()
@@ -181,26 +171,27 @@ class Client:
             in_flight.pop(job.key).set()
         return unmask_completion(answer, job.mapping)
 
-    async def _with_retries(self, job: _Job, step: str) -> Completion | Busy:
+    async def _with_retries(self, job: Job, step: str) -> Completion | Busy:
         caller = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0, wait_jitter=1.0)
         try:
-            answer = await caller(_worth_retrying, self._send, job, step)
+            answer = await caller(worth_retrying, self._send, job, step)
         except TransientError as e:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= GIVE_UP_AFTER:
                 raise BackendError(f"{e}. Gave up after {GIVE_UP_AFTER} requests in a row; run the same command to go on") from e
             raise RequestRejected(f"{e} ({ATTEMPTS} attempts)") from e
         except RequestRejected as e:
-            self._refused += 1
-            if not self._succeeded and self._refused >= REFUSED_FIRST:
+            self.refused += 1
+            if not self.succeeded and self.refused >= REFUSED_FIRST:
                 raise BackendError(f"the first {REFUSED_FIRST} requests were all refused, the last with: {e}") from e
             raise
-        self._failed_in_a_row, self._succeeded = 0, True
+        if isinstance(answer, Completion):
+            self._failed_in_a_row, self.succeeded = 0, True
         return answer
 
     # -- one attempt -------------------------------------------------------------------------------------------------
 
-    async def _send(self, job: _Job, step: str) -> Completion | Busy:
+    async def _send(self, job: Job, step: str) -> Completion | Busy:
         """One attempt, with its entry in the ledger."""
         read, wrote = most_tokens(job.request)
         send = Send(self.run, step, job.key, self.backend.model, read + wrote, self.price.nano(read, wrote))
@@ -225,7 +216,7 @@ class Client:
             try:
                 return await self.ledger.open(send, self.budget)
             except BudgetReached:
-                if not self.ledger.unsettled:
+                if not self.ledger.unsettled and not settled.is_set():
                     raise
             await settled.wait()
 
@@ -261,19 +252,9 @@ class Client:
             answer = await _call(place.backend, request)
         except TransientError as e:
             self.usage.retries[e.cause] += 1
-            if e.cause in ("429", "503", "timed out"):
-                place.window.outcome(time.monotonic() - start, pushed_back=True)
-                if e.retry_after and place.window.overrun:
-                    place.not_before = time.monotonic() + e.retry_after
-            if isinstance(e, LostAnswer) or e.cause == "unreachable":
-                alive = [p for p in self.pool.places if p is not place and not p.dead]
-                place.failed(others=bool(alive))
-                if alive:
-                    e.retry_after = 0.0
+            self.pool.failed(place, e, time.monotonic() - start)
             raise
-        seconds = time.monotonic() - start
-        place.answered()
-        place.window.outcome(seconds, pushed_back=False)
+        self.pool.answered(place, seconds := time.monotonic() - start)
         self.usage.answered(seconds)
         return answer
 
@@ -290,38 +271,6 @@ class Client:
             run_async(place.backend.close())
 
 
-class _Feed:
-    """Requests block by block: those in the store are answered at once, the others handed out one by one."""
-
-    def __init__(self, client: Client, requests: Iterator[AnyRequest], out: Outlet[tuple[int, Answer]]) -> None:
-        self._client, self._out = client, out
-        self._requests = enumerate(requests)
-        self._jobs: deque[_Job] = deque()
-        self._reading = asyncio.Lock()
-
-    async def next(self) -> _Job | None:
-        if not self._jobs:
-            async with self._reading:
-                while not self._jobs and (block := list(islice(self._requests, BLOCK))):
-                    await self._look_up(block)
-        return self._jobs.popleft() if self._jobs else None
-
-    def again(self, job: _Job) -> None:
-        self._jobs.appendleft(job)
-
-    async def _look_up(self, block: list[tuple[int, AnyRequest]]) -> None:
-        client = self._client
-        jobs = [client.job(place, request) for place, request in block]
-        stored = client.ledger.answers([job.key for job in jobs])
-        client.usage.asked += len(jobs)
-        client.usage.from_cache += sum(job.key in stored for job in jobs)
-        for job in jobs:
-            if job.key in stored:
-                await self._out.put((job.place, unmask_completion(stored[job.key], job.mapping)))
-            else:
-                self._jobs.append(job)
-
-
 def _call(backend: Backend, request: AnyRequest) -> Coroutine[Any, Any, Completion]:
     if isinstance(request, ScoreRequest):
         return backend.score(request)
@@ -330,7 +279,7 @@ def _call(backend: Backend, request: AnyRequest) -> Coroutine[Any, Any, Completi
     return backend.complete(request)
 
 
-def _worth_retrying(error: Exception) -> bool | float:
+def worth_retrying(error: Exception) -> bool | float:
     if not isinstance(error, TransientError):
         return False
     return error.retry_after if error.retry_after is not None else True

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llmlabel.llm.requests import Backend
+from llmlabel.errors import TransientError
+from llmlabel.llm.requests import Backend, LostAnswer
 
 START = 4
 ROUND = 8  # fewest outcomes of a round
@@ -25,6 +26,7 @@ FASTER = 1.1  # times the answers per second of the round before
 FORGET = 0.98  # of the best rate per round: a server may get slower for good
 REST, LONGEST_REST = 1.0, 60.0  # seconds a dead endpoint is left alone, doubled every time
 DEAD_AFTER = 3  # failures in a row
+PUSHED_BACK = ("429", "503", "timed out")
 
 
 @dataclass
@@ -138,9 +140,6 @@ class Place:
             self.rest = min(2 * self.rest or REST, LONGEST_REST)
             self.not_before = now + self.rest
 
-    def answered(self) -> None:
-        self.failures, self.rest = 0, 0.0
-
 
 class Pool:
     """The endpoints of one model: the least loaded takes the next request; dead ones are left alone and tried again."""
@@ -163,6 +162,22 @@ class Pool:
             if future.done() and not future.cancelled():
                 self.release(future.result())
             raise
+
+    def answered(self, place: Place, seconds: float) -> None:
+        place.failures, place.rest = 0, 0.0
+        place.window.outcome(seconds, pushed_back=False)
+
+    def failed(self, place: Place, error: TransientError, seconds: float) -> None:
+        """What a failed attempt says of its endpoint; where another one lives, the next attempt need not wait."""
+        if error.cause in PUSHED_BACK:
+            place.window.outcome(seconds, pushed_back=True)
+            if error.retry_after and place.window.overrun:
+                place.not_before = time.monotonic() + error.retry_after
+        if isinstance(error, LostAnswer) or error.cause == "unreachable":
+            others = any(p is not place and not p.dead for p in self.places)
+            place.failed(others=others)
+            if others:
+                error.retry_after = 0.0
 
     def release(self, place: Place, *, unused_tokens: int = 0) -> None:
         place.in_flight -= 1

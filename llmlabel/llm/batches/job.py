@@ -15,7 +15,7 @@ from llmlabel.errors import BackendError, TransientError
 from llmlabel.llm.batches import CHUNK, RUN, BatchPlace, Limits, State, lines
 from llmlabel.llm.batches.book import Book, Chunk
 from llmlabel.llm.batches.waiting import Waiting
-from llmlabel.llm.client import _worth_retrying
+from llmlabel.llm.client import worth_retrying
 from llmlabel.llm.requests import Completion, LostAnswer, request_json
 from llmlabel.llm.writer import Send
 
@@ -92,7 +92,7 @@ class Job:
     async def fetch(self, state: State) -> None:
         """Settle and hand out every result; what was settled by an earlier attempt, or before a crash, is left alone."""
         caller = stamina.AsyncRetryingCaller(attempts=DOWNLOADS, timeout=None, wait_initial=0.5, wait_max=30.0)
-        await caller(_worth_retrying, self._fetch, state)
+        await caller(worth_retrying, self._fetch, state)
         await self._book.end(self.chunk)
         await self._place.forget(str(self.chunk.remote))
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from llmlabel.llm.backends.openai import OpenAIBackend
-from llmlabel.llm.backends.vllm import Plan, VLLMBackend
+from llmlabel.llm.backends.vllm import VLLMBackend
 from llmlabel.llm.batches.turns import Turns
 from llmlabel.llm.batches.vllm import VLLMBatches
+from llmlabel.llm.plan import Plan
 from llmlabel.llm.requests import Completion, EmbedRequest, Features, Request, ScoreRequest
 
 

@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 def write(backend: OpenAIBackend, key: bytes, request: Request) -> bytes:
     """A line of the file that goes out."""
-    line = {"custom_id": key.hex(), "method": "POST", "url": ENDPOINT, "body": backend._body(request)}
+    line = {"custom_id": key.hex(), "method": "POST", "url": ENDPOINT, "body": backend.body(request)}
     return orjson.dumps(line) + b"\n"
 
 
@@ -51,8 +51,8 @@ def read(backend: OpenAIBackend, completion: Callable[[Any], Completion], line: 
     if not status:
         cause = str(said.get("code") or "failed").removeprefix("batch_")
         return Result(key, TransientError(f"no answer in the batch job ({cause}): {said.get('message', '')}", cause=cause))
-    learned = backend._learn(status, said, {str(said.get("param")): None})
-    return Result(key, backend._refusal(status, {}, said), learned)
+    learned = backend.learn(status, said, {str(said.get("param")): None})
+    return Result(key, backend.refusal(status, {}, said), learned)
 
 
 def _parsed(line: bytes) -> Any:

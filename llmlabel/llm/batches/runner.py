@@ -12,7 +12,8 @@ from llmlabel.llm.batches.call import Call
 from llmlabel.llm.batches.waiting import Out, Waiting
 
 if TYPE_CHECKING:
-    from llmlabel.llm.client import Client, _Feed
+    from llmlabel.llm.client import Client
+    from llmlabel.llm.feed import Feed
 
 
 class Batches:
@@ -23,7 +24,7 @@ class Batches:
         self.place = _place(client, client.ledger.path.parent / "batches")
         self._told: set[str] = set()
 
-    async def through(self, feed: _Feed, step: str, out: Out) -> None:
+    async def through(self, feed: Feed, step: str, out: Out) -> None:
         """Ask what the feed has, and leave in it what is to be asked directly; without `client.batch`, cancel what there
         is and fetch what is done.
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from llmlabel.errors import BackendError
 from llmlabel.llm.backends.openai import OpenAIBackend
-from llmlabel.llm.backends.vllm import ADVICE, Plan, answer_of
+from llmlabel.llm.backends.vllm import ADVICE, answer_of
 from llmlabel.llm.batches import CHUNK, State
 from llmlabel.llm.batches.turns import Turns
+from llmlabel.llm.plan import Plan
 from llmlabel.llm.process import ServerProcess
 from llmlabel.llm.requests import Completion
 

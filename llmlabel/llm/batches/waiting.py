@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from llmlabel.errors import BackendError, LlmlabelError, RequestRejected, TransientError
 from llmlabel.llm.backends.openai import OpenAIBackend
 from llmlabel.llm.batches import Limits, lines
-from llmlabel.llm.client import REFUSED_FIRST, _Feed, _Job
+from llmlabel.llm.client import REFUSED_FIRST
+from llmlabel.llm.feed import Feed, Job
 from llmlabel.llm.loop import Outlet
 from llmlabel.llm.masked import unmask_completion
 from llmlabel.llm.requests import Completion, Request, most_tokens
@@ -29,14 +30,14 @@ class Waiting:
         feed: gives requests that are not in the store. step: what they are for. out: where answers go.
     """
 
-    def __init__(self, client: Client, backend: OpenAIBackend, limits: Limits, feed: _Feed, step: str, out: Out) -> None:
+    def __init__(self, client: Client, backend: OpenAIBackend, limits: Limits, feed: Feed, step: str, out: Out) -> None:
         self._client, self._backend, self._limits = client, backend, limits
         self._feed, self._step, self._out = feed, step, out
-        self._jobs: dict[bytes, list[_Job]] = {}
+        self._jobs: dict[bytes, list[Job]] = {}
         self._attempts: Counter[bytes] = Counter()
         self.queue: deque[bytes] = deque()  # to be sent
         self.held: dict[bytes, asyncio.Event | None] = {}  # sent already; the event tells when to look (None: another process)
-        self.direct: list[_Job] = []  # not for batch jobs
+        self.direct: list[Job] = []  # not for batch jobs
         self.empty = False  # the feed
         self._stop: LlmlabelError | None = None
         self._last: RequestRejected | None = None
@@ -108,14 +109,14 @@ class Waiting:
         self._client.usage.from_cache += len(jobs) if stored else len(jobs[1:])
         for job in jobs:
             await self._out.put(
-                (job.place, unmask_completion(outcome, job.mapping) if isinstance(outcome, Completion) else outcome)
+                (job.number, unmask_completion(outcome, job.mapping) if isinstance(outcome, Completion) else outcome)
             )
 
     async def hand(self, result: lines.Result) -> None:
         """One line's result: an answer goes out; a failure is sent again, a few times."""
         key, outcome, client = result.key, result.outcome, self._client
         if isinstance(outcome, Completion):
-            client._succeeded = True
+            client.succeeded = True
             client.usage.sent += 1
             await self.deliver(key, outcome)
         elif result.learned or isinstance(outcome, TransientError):
@@ -129,13 +130,13 @@ class Waiting:
         self._attempts[key] += 1
         if isinstance(error, TransientError):
             self._client.usage.retries[error.cause] += 1
-        if self._attempts[key] < self._limits.attempts + len(self._backend._unsupported):
+        if self._attempts[key] < self._limits.attempts + len(self._backend.unsupported):
             self.held.pop(key, None)
             return self.again([key])
         await self._refused(key, RequestRejected(f"{error} ({self._attempts[key]} attempts)"))
 
     async def _refused(self, key: bytes, error: RequestRejected) -> None:
-        self._client._refused += key in self._jobs
+        self._client.refused += key in self._jobs
         self._last = error
         await self.deliver(key, error)
 
@@ -143,8 +144,8 @@ class Waiting:
         """Raises: what stops everything."""
         if self._stop:
             raise self._stop
-        if self._last and not self._client._succeeded and self._client._refused >= REFUSED_FIRST:
-            raise BackendError(f"the first {self._client._refused} requests were all refused, the last with: {self._last}")
+        if self._last and not self._client.succeeded and self._client.refused >= REFUSED_FIRST:
+            raise BackendError(f"the first {self._client.refused} requests were all refused, the last with: {self._last}")
 
     async def look_at_held(self) -> None:
         """Answers that somebody else brought go out; where none came, the request is to be sent.
