@@ -129,14 +129,14 @@ def measured(args: argparse.Namespace, which: str, server: str, in_flight: int) 
     return dict(json.loads(done.stdout))
 
 
-def compare(args: argparse.Namespace, latency_ms: int, in_flight: int, server: str) -> None:
+def compare(args: argparse.Namespace, where: str, in_flight: int, server: str) -> None:
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
     for _ in range(args.repeat):
         for which, found in runs.items():
             found.append(measured(args, which, server, in_flight))
     middle = {w: {k: statistics.median(r[k] for r in found) for k in found[0]} for w, found in runs.items()}
     ratio = statistics.median(o["rate"] / b["rate"] for o, b in zip(runs["ours"], runs["bare"], strict=True))
-    print(f"{latency_ms} ms, {in_flight} in flight, {args.rows} rows, median of {args.repeat}:")
+    print(f"{where}, {in_flight} in flight, {args.rows} rows, median of {args.repeat}:")
     for which, row in middle.items():
         print(f"  {which}: {row['rate']:,.0f} requests/s, {row['cpu_ms']:.2f} ms CPU per request, peak {row['peak_mb']:.0f} MB")
     print(f"  ratio {ratio:.2f}; a second run, all from the store: {middle['ours']['stored']:,.0f} rows/s", flush=True)
@@ -157,11 +157,11 @@ def main() -> None:
     if args.only:
         one_run(args)
     elif args.server:
-        compare(args, 0, args.in_flight, args.server)
+        compare(args, args.server, args.in_flight, args.server)
     else:
         for latency_ms, in_flight in CASES:
             with counting_server(latency_ms) as server:
-                compare(args, latency_ms, in_flight, server)
+                compare(args, f"{latency_ms} ms", in_flight, server)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from llmlabel.taxonomy.names import is_vague
 from llmlabel.taxonomy.words import CHARACTERS, VAGUE, Counts, Key, count, key_of, stem, tokens
 
 FloatArray = npt.NDArray[np.floating]
@@ -41,7 +42,8 @@ def candidate_names(texts: Sequence[str], assignment: IntArray, *, per_cluster: 
         K lists of title-cased phrases of one to three words; a list is empty where a cluster has no usable word.
     """
     counts = count(texts, assignment)
-    return [[_display(counts.forms[key]) for key in _ranked(counts, k, per_cluster)] for k in range(len(counts.texts))]
+    ranked = ([_display(counts.forms[key]) for key in _ranked(counts, k)] for k in range(len(counts.texts)))
+    return [[name for name in names if not is_vague(name)][:per_cluster] for names in ranked]
 
 
 def calibrate(scores: FloatArray) -> FloatArray:
@@ -136,14 +138,14 @@ def _standard(scores: Sequence[float]) -> FloatArray:
     return (values - values.mean()) / spread if spread > 1e-12 else np.zeros_like(values)
 
 
-def _ranked(counts: Counts, k: int, limit: int) -> list[Key]:
+def _ranked(counts: Counts, k: int) -> list[Key]:
     floor = max(2, counts.texts[k] // 20) if counts.texts[k] >= 8 else 1
     usable = [
         key for key, seen in counts.phrases[k].items() if seen >= floor and _usable(key) and not _everywhere(counts, key, k)
     ]
     scores = {key: _contrast(counts, key, k) for key in usable}
     kept = _folded(counts.phrases[k], scores)
-    return sorted(kept, key=lambda key: (-kept[key], key))[:limit]
+    return sorted(kept, key=lambda key: (-kept[key], key))
 
 
 def _everywhere(counts: Counts, key: Key, k: int) -> bool:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlabel.taxonomy.keyphrases import calibrate, candidate_names, choose_names, describe
+from llmlabel.taxonomy.names import is_vague
 from llmlabel.taxonomy.words import VAGUE, is_stop, key_of, stem
 
 CARDS = [f"my credit card was {what}, I want a new credit card" for what in ("lost", "stolen", "eaten", "broken")] * 3
@@ -32,6 +33,14 @@ def test_vague_words_and_numbers_are_no_names() -> None:
     texts = ["other stuff 12345 invoice", "misc things 99 invoice", "general invoice 2024"] * 4 + ["parcel late"] * 12
     names = candidate_names(texts, np.repeat([0, 1], 12))
     assert names[0] == ["Invoice"]
+
+
+def test_what_the_rules_call_vague_is_no_name() -> None:
+    """The most frequent word of a group may be one that no label may be called."""
+    texts = ["text dates", "text zones", "text clocks", "text years"] + ["loan rates", "loan terms", "loan limits"]
+    names = candidate_names(texts, np.array([0] * 4 + [1] * 3))
+    assert names[0]
+    assert not any(is_vague(name) for group in names for name in group)
 
 
 def test_swearing_is_no_name() -> None:
