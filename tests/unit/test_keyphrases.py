@@ -37,7 +37,7 @@ def test_vague_words_and_numbers_are_no_names() -> None:
 
 def test_what_the_rules_call_vague_is_no_name() -> None:
     """The most frequent word of a group may be one that no label may be called."""
-    texts = ["text dates", "text zones", "text clocks", "text years"] + ["loan rates", "loan terms", "loan limits"]
+    texts = ["text dates", "text zones", "text clocks", "text years", "loan rates", "loan terms", "loan limits"]
     names = candidate_names(texts, np.array([0] * 4 + [1] * 3))
     assert names[0]
     assert not any(is_vague(name) for group in names for name in group)
