@@ -13,7 +13,6 @@ from typing import Any
 
 from llmlabel.errors import LlmlabelError
 from llmlabel.llm import connect
-from llmlabel.llm.accounts import facts
 from llmlabel.llm.ledger import NANO, Ledger, default_cache
 from llmlabel.llm.prices import Prices
 from llmlabel.llm.requests import Backend, Features
@@ -77,7 +76,7 @@ def _probed(spec: str | None, cache: Path | None) -> tuple[Features, Backend]:
             features, backend = client.backend.features, client.backend
         finally:
             client.close()
-        learnt = facts(fresh)
+        learnt = fresh.facts()
     if learnt:
         with closing(Ledger(cache)) as ledger:
             for name, value in learnt.items():

@@ -40,9 +40,16 @@ class RunMismatch(ConfigError):
 
 
 class BudgetReached(LlmlabelError):
-    """The next request could break the cap, so it was not sent. What was bought so far is kept."""
+    """The next request could break the cap, so it was not sent. What was bought so far is kept.
+
+    Args:
+        cap: in words, as in `the cap of 5 calls`.
+    """
 
     exit_code = 4
+
+    def __init__(self, cap: str) -> None:
+        super().__init__(f"stopped before {cap} could be broken; run again with a larger one to go on")
 
 
 class BackendError(LlmlabelError):

@@ -76,11 +76,10 @@ class RunFolder:
         except FileNotFoundError:
             self.info = {"schema": 1, "id": uuid.uuid4().hex, "flow": flow, "definition": definition}
             self.info["started"] = datetime.now(UTC).isoformat(timespec="seconds")
-        self.previous: int | None = self.info.get("exit")
         _same_definition(self.info.get("definition", {}), definition, path)
         self.finished = self.info.get("exit") == DONE
         if not self.finished:
-            if self.previous == PARTIAL:  # in the same write as `exit`: a kill may come at any time
+            if self.info.get("exit") == PARTIAL:  # in the same write as `exit`: a kill may come at any time
                 self.info["retries"] = self.retries + 1
             self.info |= {"config": config, "package": metadata.version("llmlabel"), "exit": None}
             self.save()

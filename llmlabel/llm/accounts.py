@@ -72,12 +72,6 @@ def _from_run(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": "run.json", "by_step": list(kept.get("by_step") or []), "totals": {n: kept.get(n) or 0 for n in names}}
 
 
-def facts(ledger: Ledger) -> dict[str, str]:
-    """What was found out about endpoints, by name."""
-    with closing(schema.connect(ledger.path)) as db, schema.mapped(ledger.path):
-        return dict(db.execute("SELECT name, value FROM facts").fetchall())
-
-
 def stats(directory: Path | None = None) -> dict[str, Any]:
     """What a cache directory holds, as JSON values; sizes in bytes, money in US dollars.
 

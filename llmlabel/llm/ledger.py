@@ -134,7 +134,7 @@ class Ledger:
         """
         result = await self._writer.ask(Open(send, lambda totals: Totals(*totals).would_break(budget, send.tokens, send.nano)))
         if isinstance(result, str):
-            raise BudgetReached(f"stopped before {result} could be broken; run again with a larger one to go on")
+            raise BudgetReached(result)
         if isinstance(result, bytes):
             return Stored(Completion.from_json(result))
         return result  # type: ignore[no-any-return]
@@ -197,6 +197,10 @@ class Ledger:
         """Something found out about an endpoint earlier."""
         rows = self._read("SELECT value FROM facts WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
+
+    def facts(self) -> dict[str, str]:
+        """All that was found out about endpoints, by name."""
+        return dict(self._read("SELECT name, value FROM facts", ()))
 
     def remember(self, name: str, value: str) -> None:
         with self._lock, schema.mapped(self.path):

@@ -92,7 +92,6 @@ class _Group:
     """What one transaction has come to: totals by run, rows to write, results to tell."""
 
     totals: dict[str, list[int]] = field(default_factory=dict)
-    opened: dict[bytes, int] = field(default_factory=dict)
     told: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import fake_vllm
 import pytest
 
 from llmlabel.llm.backends.vllm import VLLMBackend, connect
@@ -52,3 +54,18 @@ def vllm_backend(smollm2_dir: Path) -> Iterator[VLLMBackend]:
 def real_vllm(vllm_backend: VLLMBackend, smollm2_dir: Path) -> str:
     """Its spec."""
     return f"vllm:{smollm2_dir}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the stand-in takes its orders and writes what it did."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where logs go
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("LLMLABEL_VLLM_PYTHON", str(fake_vllm.install(tmp_path)))
+    monkeypatch.setenv("LLMLABEL_VLLM_TIMEOUT", "30")
+    monkeypatch.delenv("LLMLABEL_VLLM_ARGS", raising=False)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"x")
+    return tmp_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,20 +32,6 @@ def good(answers: list[Any]) -> int:
 
 def servers(folder: Path) -> int:
     return sum(port > 0 for _, port in fake_vllm.starts(folder))
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the stand-in takes its orders and writes what it did."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where logs go
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("LLMLABEL_VLLM_PYTHON", str(fake_vllm.install(tmp_path)))
-    monkeypatch.delenv("LLMLABEL_VLLM_ARGS", raising=False)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"x")
-    return tmp_path
 
 
 @pytest.fixture

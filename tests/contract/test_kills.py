@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from books import added_up
 
 from llmlabel.llm.ledger import Budget, Ledger, Send
 from llmlabel.llm.loop import run_async
@@ -78,17 +80,12 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def books(cache: Path) -> dict[str, int]:
     """What the ledger says, added up from its intents, and whether its running totals agree."""
+    sums = asdict(added_up(cache))
     with sqlite3.connect(cache / "ledger.sqlite") as db:
-        row = db.execute(
-            "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens), total(nano),"
-            " count(*) FILTER (WHERE state = 'open'), total(max_tokens) FILTER (WHERE state = 'open'),"
-            " total(max_nano) FILTER (WHERE state = 'open') FROM intents"
-        ).fetchone()
         kept = db.execute("SELECT * FROM runs").fetchone()
         twice = db.execute("SELECT count(*) FROM (SELECT key FROM intents WHERE outcome = 'ok' GROUP BY key HAVING count(*) > 1)")
-        names = ("calls", "prompt_tokens", "completion_tokens", "nano", "open_calls", "open_tokens", "open_nano")
-        assert [int(n) for n in row] == list(kept[1:]), "the running totals are the sums of the intents"
-        return dict(zip(names, map(int, row), strict=True)) | {"twice": twice.fetchone()[0]}
+        assert list(sums.values()) == list(kept[1:]), "the running totals are the sums of the intents"
+        return sums | {"twice": twice.fetchone()[0]}
 
 
 def bill(stats: dict[str, Any]) -> int:

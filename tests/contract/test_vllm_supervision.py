@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,21 +26,6 @@ from llmlabel.llm.options import Options
 from llmlabel.llm.requests import Completion, LostAnswer, Request
 
 Connect = Callable[[], VLLMBackend]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the stand-in takes its orders and writes what it did."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where logs go
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("LLMLABEL_VLLM_PYTHON", str(fake_vllm.install(tmp_path)))
-    monkeypatch.setenv("LLMLABEL_VLLM_TIMEOUT", "30")
-    monkeypatch.delenv("LLMLABEL_VLLM_ARGS", raising=False)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"x")
-    return tmp_path
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from books import added_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,17 +39,6 @@ def settle(ledger: Ledger, intent: int, what: Send, answer: Completion | None, p
 def settled(ledger: Ledger, key: str, answer: Completion | None, paid: float = 0.25) -> None:
     outcome = "ok" if answer else "TransientError"
     settle(ledger, opened(ledger, key), send(key), answer, paid if answer else 0.0, outcome)
-
-
-def sums(folder: Path) -> Totals:
-    """The totals of run r, added up from its intents."""
-    with sqlite3.connect(folder / "ledger.sqlite") as db:
-        row = db.execute(
-            "SELECT count(*) FILTER (WHERE state = 'settled'), total(prompt_tokens), total(completion_tokens), total(nano),"
-            " count(*) FILTER (WHERE state = 'open'), total(max_tokens) FILTER (WHERE state = 'open'),"
-            " total(max_nano) FILTER (WHERE state = 'open') FROM intents WHERE run = 'r'"
-        ).fetchone()
-    return Totals(*map(int, row))
 
 
 class TestAnswers:
@@ -116,7 +106,7 @@ class TestIntents:
                 answer = Completion("x", prompt_tokens=read, completion_tokens=wrote) if how == "ok" else None
                 paid = 0.25 if answer else 0.0
                 settle(ledger, intent, send(str(i), 1000, 0.5), answer, paid, how)
-        assert ledger.totals("r") == sums(folder)
+        assert ledger.totals("r") == added_up(folder)
         assert ledger.totals("r").tokens == sum(r + w for r, w, how in steps if how == "ok")
 
     def test_a_cap_holds_over_threads(self, tmp_path: Path) -> None:
@@ -180,7 +170,7 @@ class TestSharing:
             except BudgetReached:
                 pass
         assert passed == 30
-        assert ledgers[0].totals("r") == ledgers[1].totals("r") == sums(tmp_path)
+        assert ledgers[0].totals("r") == ledgers[1].totals("r") == added_up(tmp_path)
 
     def test_many_threads_and_two_files_balance(self, tmp_path: Path) -> None:
         def work(ledger: Ledger, name: str) -> None:
@@ -193,7 +183,7 @@ class TestSharing:
             thread.start()
         for thread in threads:
             thread.join()
-        assert ledgers[0].totals("r") == sums(tmp_path) == Totals(360, 360, 360, 90 * NANO)
+        assert ledgers[0].totals("r") == added_up(tmp_path) == Totals(360, 360, 360, 90 * NANO)
 
 
 class TestText:

@@ -58,7 +58,7 @@ class OpenAIBackend:
 
     async def _post(self, path: str, body: Callable[[], dict[str, Any]]) -> Any:
         """The parsed answer. Straight through aiohttp: the SDK's own path costs more time than all the rest
-        (docs/decisions/0004-http.md)."""
+        (docs/decisions/0004-llm-layer.md)."""
         while True:
             sent = body()
             status, headers, content = await self._exchange(path if "://" in path else self.url + path, orjson.dumps(sent))
@@ -79,10 +79,9 @@ class OpenAIBackend:
             async with self._session.post(url, data=content) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            where = f"{self.model or 'the model'} at {scrub(self.url)}"
-            raise TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable") from e
+            raise self._unreachable() from e
         except TimeoutError as e:
-            raise LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out") from e
+            raise self._late() from e
         except (aiohttp.InvalidURL, ValueError) as e:
             raise BackendError(f"cannot send to {scrub(url)}: {scrub(str(e))}") from None
         except (aiohttp.ClientError, OSError) as e:
@@ -157,13 +156,22 @@ class OpenAIBackend:
             body = e.body if isinstance(e.body, dict) else {"message": e.message}
             return self.refusal(e.status_code, e.response.headers, body)
         if isinstance(e, openai.APITimeoutError):
-            return LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out")
-        where = f"{self.model or 'the model'} at {scrub(self.url)}"
-        return TransientError(f"{where} cannot be reached: is the server running?", cause="unreachable")
+            return self._late()
+        return self._unreachable()
+
+    @property
+    def _where(self) -> str:
+        return f"{self.model or 'the model'} at {scrub(self.url)}"
+
+    def _unreachable(self) -> TransientError:
+        return TransientError(f"{self._where} cannot be reached: is the server running?", cause="unreachable")
+
+    def _late(self) -> LostAnswer:
+        return LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out")
 
     def refusal(self, status: int, headers: Mapping[str, str], said: Mapping[str, Any]) -> BackendError:
         """An answer that is not 200, as an error that says what to do."""
-        where = f"{self.model or 'the model'} at {scrub(self.url)}"
+        where = self._where
         message = scrub(str(said.get("message") or "").replace(self._key, "<key>"))
         if status in (401, 403):
             variable = "OPENAI_API_KEY" if self._hosted else "the variable named by api_key_env"

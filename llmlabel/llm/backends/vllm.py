@@ -6,11 +6,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import aiohttp
 
 from llmlabel.errors import RequestRejected, TransientError
 from llmlabel.llm.backends.openai import OpenAIBackend, completion_of
@@ -46,12 +43,6 @@ class VLLMBackend(OpenAIBackend):
         self.features = Features(schema=True, logprobs=True, score=True)
         self._service, self._number = service, service.number
         self._tails: dict[str, list[int]] = {}
-
-    @cached_property
-    def _session(self) -> aiohttp.ClientSession:
-        session = super()._session
-        session._default_proxy = None  # a proxy would look for 127.0.0.1 on its own machine
-        return session
 
     async def complete(self, request: Request) -> Completion:
         """An answer. Under a schema its `logprobs` are shared out among the tokens the schema allows: no confidence.

@@ -59,7 +59,7 @@ class Book:
             fit, cap = _fitting(tools.totals(self._run), sends, budget)
             opened = self._open(tools, sends[:fit] if fit >= least or not cap else [])
             if cap:
-                opened.refused = BudgetReached(f"stopped before {cap} could be broken; run again with a larger one to go on")
+                opened.refused = BudgetReached(cap)
             return opened
 
         opened = await self._ledger.change(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -10,6 +9,7 @@ import orjson
 
 from llmlabel.errors import BackendError, TransientError
 from llmlabel.llm.backends.openai import OpenAIBackend
+from llmlabel.llm.http import parsed
 from llmlabel.llm.requests import Completion, LostAnswer, Request
 
 ENDPOINT: Final = "/v1/chat/completions"
@@ -36,7 +36,7 @@ def read(backend: OpenAIBackend, completion: Callable[[Any], Completion], line: 
         completion: the body of a chat completion -> what it says; raises LostAnswer.
     """
     try:
-        raw = _parsed(line)
+        raw = parsed(line)
         key = bytes.fromhex(raw["custom_id"])
     except (ValueError, KeyError, TypeError):
         return None
@@ -53,13 +53,6 @@ def read(backend: OpenAIBackend, completion: Callable[[Any], Completion], line: 
         return Result(key, TransientError(f"no answer in the batch job ({cause}): {said.get('message', '')}", cause=cause))
     learned = backend.learn(status, said, {str(said.get("param")): None})
     return Result(key, backend.refusal(status, {}, said), learned)
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except ValueError:
-        return json.loads(line)  # allows half a surrogate pair
 
 
 def _said(raw: Any) -> Mapping[str, Any]:
