@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from llmlabel.annotation.annotators.classify import CODES, MOST_LABELS, NONE
-from llmlabel.annotation.label import PROMPTS as LABELLING
+from llmlabel.annotation.annotators.classify import CODES, MOST_LABELS
+from llmlabel.annotation.annotators.classify import PROMPTS as LABELLING
+from llmlabel.annotation.asking import NONE
 from llmlabel.config import TaxonomyConfig
 from llmlabel.data import read_examples
 from llmlabel.llm.ledger import NANO
@@ -168,9 +169,9 @@ class _Plan:
         codes = zip(CODES, [*leaves[:MOST_LABELS], NONE], strict=False)
         table = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes]
         texts = (self.texts + full)[:asked]
-        values = [{"text": t, "use_case": config.use_case, "labels": table} for t in texts]
+        values = [{"text": t, "use_case": config.use_case, "labels": table, "shots": []} for t in texts]
         draws = config.samples if config.label_probs == "vote" else 1
-        one = self._filled("label", "label", values, ANSWER["label"], LABELLING["classify"])
+        one = self._filled("label", "label", values, ANSWER["label"], LABELLING["one"])
         yield Step("label", "label", draws * one.calls, draws * one.read, draws * one.wrote)
         judged = (self.texts + full)[: min(scores.JUDGED, config.label_with_llm, len(full))]
         pairs = [{"use_case": config.use_case, "text": t, "a": leaves[0], "b": leaves[-1]} for t in judged] * 2

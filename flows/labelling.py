@@ -79,11 +79,11 @@ def ask_shard(
     if len(leaves) > SHORTLIST:
         likeliest = np.argsort(-evidence, axis=1, kind="stable")[:, :SHORTLIST]
         shortlist = {e.id: [leaves[k] for k in row] for e, row in zip(shard, likeliest.tolist(), strict=True)}
-    rows = annotation.ask(
-        shard, taxonomy, setting.models["label"], setting.prompts, use_case=config.use_case or taxonomy.use_case,
-        seed=config.seed, max_text_chars=config.max_text_chars, shortlist=shortlist, on_done=on_done,
-        probs=config.label_probs, samples=config.samples, retry=retry,
+    how = annotation.How(
+        use_case=config.use_case or taxonomy.use_case, seed=config.seed, max_text_chars=config.max_text_chars, shown=shortlist,
+        probs=config.label_probs, samples=config.samples, retry=retry, on_done=on_done,
     )  # fmt: skip
+    rows = annotation.ask(shard, taxonomy, setting.models["label"], setting.prompts, how)
     return [asdict(row) for row in rows]
 
 

@@ -153,6 +153,72 @@ class TaxonomyConfig(CommonConfig):
         return self
 
 
+class LabellingConfig(CommonConfig):
+    """What flows share that label with a taxonomy they are given."""
+
+    annotators: list[str] = Field(
+        default_factory=list,
+        description="Who labels: model specs, each with a way of asking before it where the usual one is not wanted "
+        "(descent:openai:MODEL), or nearest (vectors, no model). Empty: the model of the role `label`.",
+    )
+    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
+        "auto",
+        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
+        "auto: what the model can give.",
+    )
+    samples: int = Field(3, ge=1, le=100, description="Answers per text where a model tells no probabilities.")
+    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
+    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
+
+    @field_validator("annotators")
+    @classmethod
+    def _no_password_either(cls, values: list[str]) -> list[str]:
+        for value in values:
+            Roles.model_validate({"label": value})
+        return values
+
+    def definition(self) -> dict[str, Any]:
+        return super().definition() | {"annotators": [_without_url(spec) for spec in self.annotators]}
+
+
+class AnnotateConfig(LabellingConfig):
+    """`llmlabel run annotate`: texts and a taxonomy to labels one can trust, and the proof."""
+
+    use_case: str = Field("", description="The question the labels answer; default: the taxonomy's own.")
+    taxonomy: Path | None = Field(None, description="The taxonomy.yaml to label with; default: that of --from.")
+    multi_label: bool = Field(False, description="Any number of labels per text.")
+    annotations: Path | None = Field(
+        None, description="Labels somebody already gave: a file with id, label[, confidence][, annotator]."
+    )
+    few_shot: int = Field(0, ge=0, le=50, description="Solved examples in each question: the nearest gold rows.")
+    consensus: Literal["auto", "majority", "weighted", "dawid_skene", "mace", "stacked"] = Field(
+        "auto", description="How several annotators become one label; auto: chosen on gold, else by rule."
+    )
+    target_precision: float | None = Field(
+        None, gt=0.5, lt=1, description="Leave as low_confidence what keeps the accepted labels from being this often right."
+    )
+    delta: float = Field(0.1, gt=0, lt=0.5, description="Chance that the promise of target_precision is broken.")
+    epsilon: float = Field(0.1, gt=0, lt=0.5, description="Multi-label: chance that the true set is not among those offered.")
+    cascade: bool = Field(False, description="Ask annotators in order, each only for what those before left unsure.")
+    explain: bool = Field(False, description="Ask for a reason for every label, in a question of its own.")
+    label_with_llm: int | None = Field(
+        None, ge=1, description="Texts that are asked; a classifier trained on them labels the rest. Empty: all."
+    )
+    order_sample: int = Field(100, ge=0, description="Texts asked again in another order of labels, to measure order bias.")
+    student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field(
+        "auto", description="auto: chosen by cross-validation."
+    )
+    min_confidence: float = Field(0.0, ge=0, le=1, description="Labels less sure than this are marked low_confidence.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> AnnotateConfig:
+        if self.taxonomy is None and self.from_run is None:
+            raise ValueError("needs labels: --taxonomy FILE (a taxonomy.yaml; `llmlabel run taxonomy` makes one), or --from RUN")
+        if self.cascade and len(self.annotators) < 2:
+            raise ValueError("--cascade needs two annotators or more, the cheapest first: --annotator A --annotator B")
+        return self
+
+
 C = TypeVar("C", bound=CommonConfig)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from llmlabel.errors import DataError
-from llmlabel.records import Annotation, Example
+from llmlabel.records import NONE_FITS, Annotation, Example
 
 BATCH_ROWS = 4096
 READERS = {
@@ -147,7 +147,14 @@ def column(table: pa.Table, name: str, option: str, spec: str) -> list[Any]:
 def _optional(table: pa.Table, name: str | None, option: str, spec: str) -> list[str | None]:
     if name is None:
         return [None] * table.num_rows
-    return [None if v is None or str(v) == "" else str(v) for v in column(table, name, option, spec)]
+    return [_as_label(v) for v in column(table, name, option, spec)]
+
+
+def _as_label(value: Any) -> str | None:
+    """A cell with a label as text; a list of labels with `|` between them."""
+    if isinstance(value, list):
+        return "|".join(str(v) for v in value if v is not None) or NONE_FITS
+    return None if value is None or str(value) == "" else str(value)
 
 
 def _as_text(value: Any) -> str:

@@ -33,13 +33,22 @@ class Status(StrEnum):
         return self not in (Status.OK, Status.NONE_FITS, Status.LOW_CONFIDENCE)
 
 
+NONE_FITS = "-"  # stands where a label id would: no label of the taxonomy fits
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text to label. `gold` is only ever used for scores."""
+    """One text to label. `gold`: what is true, where it is known: ids or names of labels, several with `|` between
+    them, `-` for none; it is never shown to a model beside its own text."""
 
     id: str
     text: str
     gold: str | None = None
+
+    @property
+    def golds(self) -> list[str]:
+        """The true labels one by one; empty where none fits or nothing is known."""
+        return [] if self.gold in (None, NONE_FITS) else [part for part in str(self.gold).split("|") if part.strip()]
 
 
 @dataclass(slots=True)
@@ -138,6 +147,20 @@ class Taxonomy(BaseModel):
 
     def children(self, label_id: str) -> list[Label]:
         return [label for label in self.labels if label.parent == label_id]
+
+    def path(self, label_id: str) -> list[str]:
+        """A label's id and those of its ancestors, nearest first."""
+        found: list[str] = []
+        above: str | None = label_id
+        while above is not None:
+            found.append(above)
+            above = self[above].parent
+        return found
+
+    def under(self, label_id: str) -> list[str]:
+        """Ids of the leaves at or below a label."""
+        below = self.children(label_id)
+        return [leaf for child in below for leaf in self.under(child.id)] if below else [label_id]
 
     def find(self, id_or_name: str) -> Label | None:
         """The label with this id or name, compared after trimming and case-folding."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmlabel.annotation.asking import How, Kind, Shot
 from llmlabel.annotation.confidence import unseen_mass
-from llmlabel.annotation.label import Evidence, Kind, ask, settle
+from llmlabel.annotation.label import Evidence, ask, settle
 from llmlabel.llm import connect
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Taxonomy
 
-__all__ = ["Evidence", "Kind", "annotate", "ask", "settle", "unseen_mass"]
+__all__ = ["Evidence", "How", "Kind", "Shot", "annotate", "ask", "settle", "unseen_mass"]
 
 
 def annotate(
@@ -35,9 +36,8 @@ def annotate(
     client = connect(llm, cache=cache)
     examples = [Example(str(i), text) for i, text in enumerate(texts)]
     try:
-        rows = ask(
-            examples, taxonomy, client, PromptLibrary(), use_case=taxonomy.use_case, seed=seed, probs=probs, samples=samples
-        )
+        how = How(use_case=taxonomy.use_case, seed=seed, probs=probs, samples=samples)
+        rows = ask(examples, taxonomy, client, PromptLibrary(), how)
     finally:
         client.close()
     return settle(rows, taxonomy)

@@ -1,28 +1,24 @@
-"""TnT-LLM phase 2, the teacher: label texts with a model, calibrate, and pool with the vectors where the model is weak."""
+"""The one question every annotator comes down to: ask a model about texts, then settle its answers into labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmlabel.annotation.annotators import classify, likelihood, vote
+from llmlabel.annotation.asking import NONE as NONE_LABEL
+from llmlabel.annotation.asking import How, Kind
 from llmlabel.annotation.confidence import batch_calibrate, matrix, pool
 from llmlabel.errors import ConfigError
 from llmlabel.llm.client import Client
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Status, Taxonomy
 
-PROMPTS = {
-    "classify": "annotate/classify@1.0.0",
-    "classify_score": "annotate/classify_score@1.0.0",
-    "classify_name": "annotate/classify_name@1.0.0",
-}
-Kind = Literal["auto", "sequence", "code", "vote"]
-NONE = classify.NONE.id
+PROMPTS = {f"{way.__name__.rpartition('.')[2]}_{use}": i for way in (classify, likelihood) for use, i in way.PROMPTS.items()}
+NONE = NONE_LABEL.id
 MOST_SAMPLES = 100  # of one round
 RETRY_TEMPERATURE = 0.5
 FloatArray = NDArray[np.floating]
@@ -39,46 +35,22 @@ class Evidence:
     weight: float
 
 
-def ask(
-    examples: Sequence[Example],
-    taxonomy: Taxonomy,
-    client: Client,
-    prompts: PromptLibrary,
-    *,
-    use_case: str = "",
-    seed: int = 0,
-    max_text_chars: int = 4000,
-    shortlist: Mapping[str, Sequence[str]] | None = None,
-    probs: Kind = "auto",
-    samples: int = 1,
-    retry: int = 0,
-    on_done: Callable[[int], None] | None = None,
-) -> list[Annotation]:
+def ask(examples: Sequence[Example], taxonomy: Taxonomy, client: Client, prompts: PromptLibrary, how: How) -> list[Annotation]:
     """The model's own answers, one per example, in order. Their `probs` are log-probabilities until `settle`.
 
     Args:
-        probs: where label distributions come from. `sequence`: likelihood of each label's whole name; `code`:
+        how: `probs` says where label distributions come from. `sequence`: likelihood of each label's whole name; `code`:
             alternatives of the answer's first token; `vote`: shares among `samples` answers; `auto`: see `kind_of`.
-        samples: answers asked for each text; only `vote` asks for more than one.
-        retry: number of the round in which rows that failed are asked again; every round draws other answers than those
-            in the store (except by likelihood, where only requests without any answer fail).
+            `retry`: every round draws other answers than those in the store (except by likelihood, where only requests
+            without any answer fail).
     Raises: ConfigError when the model cannot give what `probs` asks for; what stopped the model.
     """
-    kind = kind_of(client, probs, samples)
-    empty = {e.id for e in examples if not e.text.strip()}
-    full = [e for e in examples if e.id not in empty]
-    words: dict[str, Any] = {"use_case": use_case, "max_text_chars": max_text_chars, "shortlist": shortlist, "on_done": on_done}
-    if kind == "sequence" and client.backend.features.writes:
-        rows = likelihood.annotate_chat(full, taxonomy, client, prompts.get(PROMPTS["classify_name"]), **words)
-    elif kind == "sequence":
-        rows = likelihood.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify_score"]), on_done=on_done)
-    elif kind == "vote":
-        words |= {"samples": samples, "first": retry * MOST_SAMPLES, "seed": seed}
-        rows = vote.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify"]), **words)
-    else:
-        words |= {"sample": retry * MOST_SAMPLES, "temperature": RETRY_TEMPERATURE if retry else 0.0, "seed": seed}
-        rows = classify.annotate(full, taxonomy, client, prompts.get(PROMPTS["classify"]), **words)
-    by_id = {row.id: row for row in rows}
+    kind = kind_of(client, how.probs, how.samples)
+    way = {"sequence": likelihood, "vote": vote}.get(kind, classify)
+    warmth = RETRY_TEMPERATURE if how.retry and way is classify else 0.0
+    how = replace(how, sample=how.sample + how.retry * MOST_SAMPLES, temperature=warmth)
+    full = [e for e in examples if e.text.strip()]
+    by_id = {row.id: row for row in way.annotate(full, taxonomy, client, prompts, how)}
     return [by_id.get(e.id) or no_text(e.id, client.backend.model) for e in examples]
 
 

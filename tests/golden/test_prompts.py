@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmlabel.annotation.label import PROMPTS as ANNOTATION
+from llmlabel.annotation.annotators import pinned
 from llmlabel.prompting import PromptLibrary
 from llmlabel.taxonomy.scores import PROMPTS as SCORES
 from llmlabel.taxonomy.settings import PROMPTS as TAXONOMY
@@ -24,9 +24,11 @@ LABELS = [
 ]
 VALUES = {
     "use_case": "why customers write", "text": HOSTILE, "words": 20, "max_labels": 9, "name_words": 5, "description_words": 30,
-    "labels": LABELS, "label": LABELS[0], "a": LABELS[0], "b": LABELS[1], "candidates": [LABELS, LABELS[:1]],
+    "labels": LABELS, "label": LABELS[0], "a": LABELS[0], "b": LABELS[1],
     "contrast": ["my loan", HOSTILE], "taken": ["Loans"], "neighbours": [["x"]], "examples": ["x"],
-    "name": "Cards", "keywords": ["card", "loss"],
+    "name": "Cards", "keywords": ["card", "loss"], "task": "Order them.",
+    "shots": [SimpleNamespace(text=HOSTILE, codes="A", name="Cards"), SimpleNamespace(text="my loan", codes="B", name="Loans")],
+    "candidates": [LABELS, LABELS[:1]],
 }  # fmt: skip
 LIST_OF_TEXTS = ["my card is lost", HOSTILE]
 LIST_OF_ROWS = [{"id": f"t{i}", "text": t} for i, t in enumerate(LIST_OF_TEXTS, 1)]
@@ -37,6 +39,8 @@ def test_rendered_as_released(prompt_id: str) -> None:
     prompt = PromptLibrary().get(prompt_id)
     with_ids = "id" in prompt.head.variables.get("texts", "")
     values = {**VALUES, "texts": LIST_OF_ROWS if with_ids else LIST_OF_TEXTS}
+    if "task" in prompt.head.variables:  # candidates to order are texts under codes, not taxonomies
+        values["candidates"] = [SimpleNamespace(code="A", text=HOSTILE), SimpleNamespace(code="B", text="my loan")]
     messages = prompt.render(**{name: values[name] for name in prompt.head.variables})
     text = f"hash {prompt.hash}\n" + "".join(f"\n=== {m['role']}\n{m['content']}\n" for m in messages)
     file = HERE / f"{prompt_id.replace('/', '.')}.txt"
@@ -47,5 +51,5 @@ def test_rendered_as_released(prompt_id: str) -> None:
 
 
 def test_every_prompt_a_flow_names_is_there() -> None:
-    named = {*TAXONOMY.values(), *ANNOTATION.values(), *SCORES.values()}
+    named = {*TAXONOMY.values(), *pinned().values(), *SCORES.values()}
     assert named <= set(PromptLibrary().ids())

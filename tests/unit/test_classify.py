@@ -7,6 +7,7 @@ import math
 import pytest
 from fake_client import FakeClient
 
+from llmlabel.annotation import How
 from llmlabel.annotation.annotators import classify
 from llmlabel.errors import ConfigError
 from llmlabel.llm.requests import Completion, Features, Request
@@ -14,7 +15,7 @@ from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Taxonomy
 
 TREE = Taxonomy(labels=[Label(id=i, name=i.title(), description=f"About {i}.") for i in ("cards", "loans", "fees")])
-PROMPT = PromptLibrary().get("annotate/classify@1.0.0")
+PROMPT = PromptLibrary().get(classify.PROMPTS["one"])
 
 
 def codes(request: Request) -> dict[str, str]:
@@ -26,7 +27,7 @@ def codes(request: Request) -> dict[str, str]:
 def label(answer: object, texts: tuple[str, ...] = ("a text",), **more: object) -> list[Annotation]:
     client = FakeClient(answer, Features(schema=True, logprobs=True))  # type: ignore[arg-type]
     examples = [Example(str(i), t) for i, t in enumerate(texts)]
-    return classify.annotate(examples, TREE, client, PROMPT, use_case="why", **more)  # type: ignore[arg-type]
+    return classify.annotate(examples, TREE, client, PromptLibrary(), How(use_case="why", **more))  # type: ignore[arg-type]
 
 
 def test_the_code_is_read_back_to_its_label_whatever_the_order() -> None:
@@ -89,6 +90,6 @@ def test_too_many_labels_need_a_shortlist() -> None:
     many = Taxonomy(labels=[Label(id=f"l{i}", name=f"Name {i}") for i in range(40)])
     client = FakeClient(lambda r: "A", Features(schema=True, logprobs=False))
     with pytest.raises(ConfigError, match="shortlist"):
-        classify.annotate([Example("0", "x")], many, client, PROMPT)
-    (row,) = classify.annotate([Example("0", "x")], many, client, PROMPT, shortlist={"0": ["l7"]})
+        classify.annotate([Example("0", "x")], many, client, PromptLibrary(), How())
+    (row,) = classify.annotate([Example("0", "x")], many, client, PromptLibrary(), How(shown={"0": ["l7"]}))
     assert row.label == "l7"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from fake_client import FakeClient
 
-from llmlabel.annotation import ask, settle, unseen_mass
+from llmlabel.annotation import How, ask, settle, unseen_mass
 from llmlabel.annotation.annotators import vote
 from llmlabel.annotation.label import kind_of
 from llmlabel.errors import ConfigError, RequestRejected
@@ -33,7 +33,7 @@ def codes(request: AnyRequest) -> dict[str, str]:
 
 def label(client: FakeClient, texts: tuple[str, ...] = ("a text",), **more: object) -> list[Annotation]:
     examples = [Example(str(i), t) for i, t in enumerate(texts)]
-    return ask(examples, TREE, client, PromptLibrary(), use_case="why", **more)  # type: ignore[arg-type]
+    return ask(examples, TREE, client, PromptLibrary(), How(use_case="why", **more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ class TestSequence:
         (row,) = label(FakeClient(self.scored(asked), SCORES), probs="sequence")
         assert [m["role"] for m in asked[0].prompt] == ["system", "user"]  # type: ignore[union-attr,index]
         assert asked[0].completions == ['"Cards"', '"Loans"', '"Fees"', '"None of these"']
-        assert row.prompt == "annotate/classify_name@1.0.0"
+        assert row.prompt == "annotate/classify_name@2.0.0"
         (final,) = settle([row], TREE, strength=0.0)
         whole = sum(map(math.exp, self.WORTH.values()))
         assert final.probs["cards"] == pytest.approx(math.exp(-1.5) / whole, abs=1e-6)
@@ -169,7 +169,7 @@ class TestSequence:
 
     def test_a_shortlist_is_what_is_shown_and_scored(self) -> None:
         asked: list[ScoreRequest] = []
-        (row,) = label(FakeClient(self.scored(asked), SCORES), probs="sequence", shortlist={"0": ["fees", "cards"]})
+        (row,) = label(FakeClient(self.scored(asked), SCORES), probs="sequence", shown={"0": ["fees", "cards"]})
         assert asked[0].completions == ['"Fees"', '"Cards"', '"None of these"']
         assert set(row.probs) == {"fees", "cards", "-"}
 

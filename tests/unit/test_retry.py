@@ -6,6 +6,7 @@ import pytest
 from fake_client import FakeClient
 
 from llmlabel import annotation
+from llmlabel.annotation import How
 from llmlabel.llm.requests import Features, Request
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Label, Status, Taxonomy
@@ -20,7 +21,7 @@ def test_every_round_draws_other_answers(kind: annotation.Kind, samples: int) ->
     for retry in range(3):
         asked: list[Request] = []
         client = FakeClient(lambda r, asked=asked: asked.append(r) or "I would rather not say", Features(logprobs=True))
-        rows = annotation.ask(ROWS, TREE, client, PromptLibrary(), probs=kind, samples=samples, retry=retry)  # type: ignore[arg-type]
+        rows = annotation.ask(ROWS, TREE, client, PromptLibrary(), How(probs=kind, samples=samples, retry=retry))  # type: ignore[arg-type]
         assert [row.status for row in rows] == [Status.PARSE_FAILED, Status.ERROR, Status.PARSE_FAILED]
         assert len(asked) == 2 * 2 * samples, "two texts, asked twice each; an empty one is not asked"
         rounds.append({(r.sample, r.temperature, r.messages[-1]["content"]) for r in asked})
@@ -34,7 +35,7 @@ def test_every_round_draws_other_answers(kind: annotation.Kind, samples: int) ->
 def test_votes_count_progress_in_texts() -> None:
     seen: list[int] = []
     client = FakeClient(lambda r: "A", Features())
-    annotation.ask(ROWS, TREE, client, PromptLibrary(), probs="vote", samples=4, on_done=seen.append)  # type: ignore[arg-type]
+    annotation.ask(ROWS, TREE, client, PromptLibrary(), How(probs="vote", samples=4, on_done=seen.append))  # type: ignore[arg-type]
     assert sum(seen) == 2
 
     from llmlabel.annotation.annotators.vote import _every

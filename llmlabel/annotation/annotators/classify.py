@@ -10,21 +10,23 @@ import math
 import random
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+from llmlabel.annotation.asking import NONE, How
 from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.client import Client
 from llmlabel.llm.requests import Completion, Request
-from llmlabel.prompting import Prompt
+from llmlabel.prompting import Prompt, PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 
+PROMPTS = {"one": "annotate/classify@2.0.0", "many": "annotate/classify_multi@1.0.0"}
 CODES = string.ascii_uppercase
 MOST_LABELS = len(CODES) - 1  # one code is for "none fits"
 ALTERNATIVES = 20
-NONE = Label(id="-", name="None of these", description="No label above fits the text.")
+ONE_TOKENS, MANY_TOKENS = 12, 24
 
 
 @dataclass(frozen=True)
@@ -36,50 +38,41 @@ class _Sheet:
 
 
 def annotate(
-    examples: Sequence[Example],
-    taxonomy: Taxonomy,
-    client: Client,
-    prompt: Prompt,
-    *,
-    use_case: str = "",
-    seed: int = 0,
-    max_text_chars: int = 4000,
-    shortlist: Mapping[str, Sequence[str]] | None = None,
-    sample: int = 0,
-    temperature: float = 0.0,
-    on_done: Callable[[int], None] | None = None,
+    examples: Sequence[Example], taxonomy: Taxonomy, client: Client, prompts: PromptLibrary, how: How
 ) -> list[Annotation]:
     """One annotation per example, in order. `probs` holds natural log-probabilities until they are calibrated.
 
-    Args:
-        shortlist: row id -> ids of the labels to show; needed when there are more than `MOST_LABELS`.
-        sample: number of the draw; each has its own order of labels. temperature: 0: the likeliest answer, with its
-            alternatives; else a random one, without them.
-    Raises: ConfigError when there are too many labels and no shortlist; what stopped the model.
+    Raises: ConfigError when there are more than `MOST_LABELS` labels and no shortlist; what stopped the model.
     """
-    if len(taxonomy.leaves) > MOST_LABELS and shortlist is None:
+    if len(taxonomy.leaves) > MOST_LABELS and how.shown is None:
         raise ConfigError(f"{len(taxonomy.leaves)} labels do not fit one question; give a shortlist of {MOST_LABELS}")
-    logprobs = ALTERNATIVES if client.backend.features.logprobs and not temperature else 0
-    asked = Request([], max_tokens=12, temperature=temperature, top_logprobs=logprobs, sample=sample)
-    sheets = []
-    for example in examples:
-        shown = taxonomy.leaves if shortlist is None else [taxonomy[i] for i in shortlist[example.id]]
-        sheets.append(_sheet(example, shown, prompt, use_case, seed, max_text_chars, asked))
-    answers = client.map([sheet.request for sheet in sheets], "label", on_done)
+    prompt = prompts.get(PROMPTS["many" if how.multi else "one"])
+    sheets = [_sheet(example, how.labels(example.id, taxonomy), prompt, client, how) for example in examples]
+    answers = client.map([sheet.request for sheet in sheets], "label", how.on_done)
     rows = [_read(e, s, a, client, prompt) for e, s, a in zip(examples, sheets, answers, strict=True)]
     return _second_try(examples, sheets, rows, client, prompt)
 
 
-def _sheet(
-    example: Example, shown: Sequence[Label], prompt: Prompt, use_case: str, seed: int, chars: int, asked: Request
-) -> _Sheet:
+def in_order(row_id: str, shown: Sequence[Label], how: How) -> dict[str, Label]:
+    """Which code stands for which label in the question about a row."""
     order = list(shown)
-    draw = f"/{asked.sample}" if asked.sample else ""
-    random.Random(f"{seed}/{example.id}{draw}").shuffle(order)
-    codes = dict(zip(CODES, [*order, NONE], strict=False))
+    draw = f"/{how.sample}" if how.sample else ""
+    random.Random(f"{how.seed}/{row_id}{draw}").shuffle(order)
+    return dict(zip(CODES, [*order, NONE], strict=False))
+
+
+def _sheet(example: Example, shown: Sequence[Label], prompt: Prompt, client: Client, how: How) -> _Sheet:
+    codes = in_order(example.id, shown, how)
+    code_of = {label.id: code for code, label in codes.items()}
     labels = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes.items()]
-    messages = prompt.render(text=example.text[:chars], use_case=use_case, labels=labels)
-    return _Sheet(codes, replace(asked, messages=messages))
+    shots = [
+        SimpleNamespace(text=text, codes=" ".join(code_of[label.id] for label in solved))
+        for text, solved in how.solved(example.id, shown)
+    ]
+    messages = prompt.render(text=example.text[: how.max_text_chars], use_case=how.use_case, labels=labels, shots=shots)
+    tops = ALTERNATIVES if client.backend.features.logprobs and not how.temperature else 0
+    most = MANY_TOKENS if how.multi else ONE_TOKENS
+    return _Sheet(codes, Request(messages, max_tokens=most, temperature=how.temperature, top_logprobs=tops, sample=how.sample))
 
 
 def _second_try(

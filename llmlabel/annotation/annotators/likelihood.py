@@ -7,59 +7,50 @@ scored, so that a name another one begins with is not likelier for being shorter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from types import SimpleNamespace
 
-from llmlabel.annotation.annotators.classify import NONE
+from llmlabel.annotation.asking import NONE, How
 from llmlabel.errors import LlmlabelError
 from llmlabel.llm.client import Client
 from llmlabel.llm.requests import Completion, ScoreRequest
-from llmlabel.prompting import Prompt, quote
+from llmlabel.prompting import Prompt, PromptLibrary, quote
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 
-CHARS = 600
+PROMPTS = {"writes": "annotate/classify_name@2.0.0", "continues": "annotate/classify_score@2.0.0"}
+CHARS = 600  # a model that only continues text sees
 
 
 def annotate(
-    examples: Sequence[Example],
-    taxonomy: Taxonomy,
-    client: Client,
-    prompt: Prompt,
-    *,
-    on_done: Callable[[int], None] | None = None,
+    examples: Sequence[Example], taxonomy: Taxonomy, client: Client, prompts: PromptLibrary, how: How
 ) -> list[Annotation]:
-    """One annotation per example, in order, by a model that continues plain text.
+    """One annotation per example, in order. `probs` holds natural log-probabilities of whole names until they are
+    calibrated. For a model that writes, "none fits" is one of the names."""
+    writes = client.backend.features.writes
+    prompt = prompts.get(PROMPTS["writes" if writes else "continues"])
+    shown = [[*how.labels(e.id, taxonomy), *([NONE] if writes else [])] for e in examples]
+    ask = _in_words if writes else _continued
+    requests = [ask(e, labels, prompt, how) for e, labels in zip(examples, shown, strict=True)]
+    answers = client.map(requests, "label", how.on_done)
+    return [_read(e, labels, a, client, prompt) for e, labels, a in zip(examples, shown, answers, strict=True)]
 
-    `probs` holds natural log-probabilities of whole names until they are calibrated.
-    """
-    names = [f" {label.name}" for label in taxonomy.leaves]
-    requests = [ScoreRequest(prompt.render(text=e.text[:CHARS])[0]["content"], names) for e in examples]
-    answers = client.map(requests, "label", on_done)
-    return [_read(e, taxonomy.leaves, a, client, prompt) for e, a in zip(examples, answers, strict=True)]
+
+def _in_words(example: Example, labels: Sequence[Label], prompt: Prompt, how: How) -> ScoreRequest:
+    shots = _shots(example, labels, how, how.max_text_chars)
+    text = example.text[: how.max_text_chars]
+    messages = prompt.render(text=text, use_case=how.use_case, labels=labels, shots=shots)
+    return ScoreRequest(messages, [str(quote(label.name)) for label in labels])
 
 
-def annotate_chat(
-    examples: Sequence[Example],
-    taxonomy: Taxonomy,
-    client: Client,
-    prompt: Prompt,
-    *,
-    use_case: str = "",
-    max_text_chars: int = 4000,
-    shortlist: Mapping[str, Sequence[str]] | None = None,
-    on_done: Callable[[int], None] | None = None,
-) -> list[Annotation]:
-    """One annotation per example, in order, by a model that writes and can score; "none fits" is one of the names.
+def _continued(example: Example, labels: Sequence[Label], prompt: Prompt, how: How) -> ScoreRequest:
+    (message,) = prompt.render(text=example.text[:CHARS], shots=_shots(example, labels, how, CHARS))
+    return ScoreRequest(message["content"], [f" {label.name}" for label in labels])
 
-    Args:
-        shortlist: row id -> ids of the labels to show; None: all.
-    """
-    shown = [taxonomy.leaves if shortlist is None else [taxonomy[i] for i in shortlist[e.id]] for e in examples]
-    requests = []
-    for example, labels in zip(examples, shown, strict=True):
-        messages = prompt.render(text=example.text[:max_text_chars], use_case=use_case, labels=[*labels, NONE])
-        requests.append(ScoreRequest(messages, [str(quote(label.name)) for label in [*labels, NONE]]))
-    answers = client.map(requests, "label", on_done)
-    return [_read(e, [*s, NONE], a, client, prompt) for e, s, a in zip(examples, shown, answers, strict=True)]
+
+def _shots(example: Example, labels: Sequence[Label], how: How, chars: int) -> list[SimpleNamespace]:
+    """Solved examples of one label; here an answer is one name."""
+    solved = how.solved(example.id, labels)
+    return [SimpleNamespace(text=text[:chars], name=names[0].name) for text, names in solved if len(names) == 1]
 
 
 def _read(

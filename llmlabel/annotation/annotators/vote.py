@@ -8,50 +8,39 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmlabel.annotation.annotators import classify
-from llmlabel.annotation.annotators.classify import NONE
+from llmlabel.annotation.asking import NONE, How
 from llmlabel.llm.client import Client
-from llmlabel.prompting import Prompt
+from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Status, Taxonomy
 
+PROMPTS = classify.PROMPTS
 TEMPERATURE = 1.0
 
 
 def annotate(
-    examples: Sequence[Example],
-    taxonomy: Taxonomy,
-    client: Client,
-    prompt: Prompt,
-    *,
-    samples: int = 5,
-    first: int = 0,
-    use_case: str = "",
-    seed: int = 0,
-    max_text_chars: int = 4000,
-    shortlist: Mapping[str, Sequence[str]] | None = None,
-    on_done: Callable[[int], None] | None = None,
+    examples: Sequence[Example], taxonomy: Taxonomy, client: Client, prompts: PromptLibrary, how: How
 ) -> list[Annotation]:
-    """One annotation per example, in order, from `samples` answers each, numbered from `first`; unusable ones do not count.
+    """One annotation per example, in order, from `how.samples` answers each, numbered from `how.sample`; unusable ones do
+    not count.
 
-    `probs` holds logarithms of the shares, with one further vote spread evenly over the labels that were shown, so that
-    none is impossible and the same answer three times of three is not certainty.
+    One label per text: `probs` holds logarithms of the shares, with one further vote spread evenly over the labels that
+    were shown, so that none is impossible and the same answer three times of three is not certainty. Any number of labels:
+    of the share of answers that name a label, with half a vote more for it and half against.
     """
-    progress = _every(samples, on_done)
+    each = replace(how, temperature=TEMPERATURE, on_done=_every(how.samples, how.on_done))
     draws = [
-        classify.annotate(
-            examples, taxonomy, client, prompt, use_case=use_case, seed=seed, max_text_chars=max_text_chars, shortlist=shortlist,
-            sample=first + i, temperature=TEMPERATURE, on_done=progress,
-        )
-        for i in range(samples)
-    ]  # fmt: skip
-    rows = []
-    for example, *drawn in zip(examples, *draws, strict=True):
-        shown = [label.id for label in taxonomy.leaves] if shortlist is None else list(shortlist[example.id])
-        rows.append(_counted(drawn, [*shown, NONE.id]))
-    return rows
+        classify.annotate(examples, taxonomy, client, prompts, replace(each, sample=how.sample + i)) for i in range(how.samples)
+    ]
+    count = _marked if how.multi else _counted
+    return [
+        count(drawn, [*(label.id for label in how.labels(example.id, taxonomy)), NONE.id])
+        for example, *drawn in zip(examples, *draws, strict=True)
+    ]
 
 
 def _every(samples: int, on_done: Callable[[int], None] | None) -> Callable[[int], None]:
@@ -76,9 +65,26 @@ def _counted(drawn: Sequence[Annotation], shown: Sequence[str]) -> Annotation:
     votes = Counter(row.label or NONE.id for row in usable)
     named = Counter(label for row in usable for label in row.labels)
     best = max(shown, key=lambda label: votes[label])
-    made: dict[str, Any] = {"annotator": drawn[0].annotator, "prompt": drawn[0].prompt, "prompt_hash": drawn[0].prompt_hash}
+    made = _made(drawn[0])
     probs = {label: math.log((votes[label] + 1 / len(shown)) / (len(usable) + 1)) for label in shown}
     if best == NONE.id:
         return Annotation(drawn[0].id, None, Status.NONE_FITS, probs=probs, probs_kind="vote", **made)
     more = [label for label, n in named.most_common() if label != best and 2 * n >= len(usable)]
     return Annotation(drawn[0].id, best, Status.OK, [best, *more], probs=probs, probs_kind="vote", **made)
+
+
+def _marked(drawn: Sequence[Annotation], shown: Sequence[str]) -> Annotation:
+    """Labels named in more than half of the answers, most often named first."""
+    usable = [row for row in drawn if not row.status.failed]
+    if not usable:
+        return drawn[0]
+    named = Counter(label for row in usable for label in (row.labels or [NONE.id]))
+    probs = {label: math.log((named[label] + 0.5) / (len(usable) + 1)) for label in shown}
+    chosen = [label for label, n in named.most_common() if 2 * n > len(usable) and label != NONE.id]
+    status = Status.OK if chosen else Status.NONE_FITS
+    first = chosen[0] if chosen else None
+    return Annotation(drawn[0].id, first, status, chosen, probs=probs, probs_kind="vote", **_made(drawn[0]))
+
+
+def _made(row: Annotation) -> dict[str, Any]:
+    return {"annotator": row.annotator, "prompt": row.prompt, "prompt_hash": row.prompt_hash}
