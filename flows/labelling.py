@@ -1,4 +1,4 @@
-"""Phase 2 as the flows use it: the teacher labels a sample in shards, a student learns from it and labels the rest."""
+"""What flows that label share: asking in shards, what holds of an earlier run, and the files of labels."""
 
 from __future__ import annotations
 
@@ -6,133 +6,112 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
-from llmlabel import annotation
-from llmlabel.annotation.label import Evidence, no_text
-from llmlabel.config import TaxonomyConfig
+from llmlabel.annotation.label import no_text
 from llmlabel.data import LABELS_SCHEMA, hashed_ids, labels_table
+from llmlabel.embedding import Vectors
 from llmlabel.errors import DataError
+from llmlabel.events import emit
 from llmlabel.records import Annotation, Example, Status, Taxonomy, batched
-from llmlabel.runs import Run, write_atomic, write_json
+from llmlabel.runs import Run, RunFolder, write_atomic, write_json
 from llmlabel.students.apply import annotate as by_student
-from llmlabel.students.train import NONE_FITS, Classifier
+from llmlabel.students.train import NONE_FITS, Classifier, train
 from llmlabel.suspect import suspicions
-from llmlabel.taxonomy.cluster import centroids, soft_assign
 from llmlabel.taxonomy.diff import diff
-from llmlabel.taxonomy.induce import nearest
-from llmlabel.taxonomy.settings import Induction, Setting
 
-SHORTLIST = 25
-WEAK_SHARE = 1 / 6  # of a weak model's own distribution beside that of the vectors
 ROWS = 4096
+PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+Ask = Callable[[Sequence[int], int, Callable[[int], None]], list[dict[str, Any]]]  # rows, retry round, on_done -> raw answers
+Encode = Callable[[list[str]], Vectors]
+Count = Callable[[str, int], Callable[[int], None]]  # step, how many -> on_done
 
 
-def to_label(
-    examples: Sequence[Example], induced_on: Iterable[str], size: int, seed: int, kept: Mapping[str, Annotation]
-) -> list[Example]:
-    """Which rows the teacher labels: texts the taxonomy was made from first, then others, drawn with the seed."""
-    rest = [e for e in examples if e.text.strip() and e.id not in kept]
-    known = set(induced_on)
-    random.Random(f"{seed}/label").shuffle(rest)
-    chosen = {e.id for e in sorted(rest, key=lambda e: e.id not in known)[:size]}
-    return [e for e in examples if e.id in chosen]
+def ask_in_shards(folder: RunFolder, name: str, rows: int, size: int, ask: Ask, counter: Count) -> list[dict[str, Any]]:
+    """Ask about `rows` rows, `size` to a task, each kept when done; then, in each retry round, about those that failed.
 
-
-def label_evidence(
-    examples: Sequence[Example], taxonomy: Taxonomy, induction: Induction, texts: Mapping[str, str], setting: Setting
-) -> np.ndarray[Any, Any]:
-    """(N, L) log-probabilities of the taxonomy's leaves by vectors alone.
-
-    The induction's own distribution where it has one of these labels for a text; else by nearness to the labels' centres.
-    A label's centre is the mean of the texts that were assigned to it in the induction, else of its name with its
-    description and its example texts.
+    Args:
+        name: of the step files. ask: (row numbers, retry round, on_done) -> raw answers as JSON values.
     """
-    leaves = taxonomy.leaves
-    place = {label.id: k for k, label in enumerate(leaves)}
-    own = [induction.probs.get(e.id, {}) for e in examples]
-    if all(p.keys() == place.keys() for p in own):
-        return np.asarray(np.log(np.array([[p[label.id] for label in leaves] for p in own]) + 1e-12))
-    members = [(row, place[label]) for row, label in induction.assignment.items() if label in place and row in texts]
-    found = {k for _, k in members}
-    said = [(label.meaning, k) for k, label in enumerate(leaves) if k not in found]
-    said += [(texts[row], k) for k, label in enumerate(leaves) if k not in found for row in label.examples if row in texts]
-    words = [texts[row] for row, _ in members] + [text for text, _ in said]
-    where = np.array([k for _, k in members] + [k for _, k in said], dtype=np.int64)
-    centres = centroids(setting.encode(words), where)
-    return np.asarray(np.log(soft_assign(setting.encode([e.text for e in examples]), centres) + 1e-12))
+    count, raw = counter(name, rows), []
+    for n, shard in enumerate(batched(list(range(rows)), size)):
+        raw += _shard(folder, f"{name}-{n:04d}", partial(ask, shard, 0, count))
+    for n in range(1, folder.retries + 1):
+        raw = _again(folder, f"{name}-retry-{n}", raw, n, ask, counter)
+    return raw
 
 
-def ask_shard(
-    shard: Sequence[Example], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting, config: TaxonomyConfig,
-    on_done: Callable[[int], None], retry: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """The model's raw answers for some rows, as JSON values. `retry`: the number of the retry round, 0 for the first."""
-    leaves = [label.id for label in taxonomy.leaves]
-    shortlist = None
-    if len(leaves) > SHORTLIST:
-        likeliest = np.argsort(-evidence, axis=1, kind="stable")[:, :SHORTLIST]
-        shortlist = {e.id: [leaves[k] for k in row] for e, row in zip(shard, likeliest.tolist(), strict=True)}
-    how = annotation.How(
-        use_case=config.use_case or taxonomy.use_case, seed=config.seed, max_text_chars=config.max_text_chars, shown=shortlist,
-        probs=config.label_probs, samples=config.samples, retry=retry, on_done=on_done,
-    )  # fmt: skip
-    rows = annotation.ask(shard, taxonomy, setting.models["label"], setting.prompts, how)
-    return [asdict(row) for row in rows]
+@task(name="label", task_run_name="{name}", **PLAIN)
+def _shard(folder: RunFolder, name: str, make: Callable[[], Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = folder.step(name, make)
+    return found
 
 
-def settle(
-    raw: Sequence[dict[str, Any]], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting, weak: bool
-) -> list[Annotation]:
-    """Final labels of the teacher.
-
-    A model that passed the editing exercise is taken at its word. A weak one favours some labels whatever the text, so it
-    is calibrated over the batch, and the vectors have most of the say.
-    """
-    rows = [from_json(values) for values in raw]
-    if not weak:
-        return annotation.settle(rows, taxonomy, strength=0.0)
-    return annotation.settle(rows, taxonomy, Evidence(evidence, 1 - WEAK_SHARE))
-
-
-def by_vectors(
-    examples: Sequence[Example], taxonomy: Taxonomy, evidence: np.ndarray[Any, Any], setting: Setting
-) -> list[Annotation]:
-    """Labels by the vectors alone, where no model is good enough to be asked."""
-    ids = [label.id for label in taxonomy.leaves]
-    rows = []
-    for example, probs in zip(examples, np.exp(evidence), strict=True):
-        best, sure = ids[int(probs.argmax())], round(float(probs.max()), 6)
-        named = dict(zip(ids, np.round(probs, 6).tolist(), strict=True))
-        name = f"vectors@{setting.embedder.spec}"
-        rows.append(Annotation(example.id, best, Status.OK, [best], sure, named, "vector", "student", name))
-    return rows
+def _again(
+    folder: RunFolder, name: str, raw: list[dict[str, Any]], number: int, ask: Ask, counter: Count
+) -> list[dict[str, Any]]:
+    """Ask the rows that failed once more; every round is another draw, or the store would give the unusable answers back."""
+    again = [i for i, row in enumerate(raw) if Status(row["status"]).failed]
+    count = counter(f"retry {number}", len(again))
+    answers = _shard(folder, name, partial(ask, again, number, count)) if again else []
+    fresh = dict(zip(again, answers, strict=True))
+    good = sum(not Status(row["status"]).failed for row in fresh.values())
+    done = f"{len(again)} rows asked again, {good} of them well now" if again else "no row that could be asked again has failed"
+    emit("note", text=f"retry round {number}: {done}")
+    return [fresh.get(i, row) for i, row in enumerate(raw)]
 
 
 def from_json(values: Mapping[str, Any]) -> Annotation:
     return Annotation(**{**values, "status": Status(values["status"])})
 
 
-def targets(rows: Iterable[Annotation]) -> tuple[list[str], list[str]]:
-    """Row ids and class of what a student can learn from."""
+def from_table(row: Mapping[str, Any]) -> Annotation:
+    """A row of labels.parquet or annotations.parquet."""
+    return from_json({**row, "probs": {p["label"]: p["p"] for p in row["probs"] or []}})
+
+
+def fit_student(rows: Iterable[Annotation], texts: Mapping[str, Example], encode: Encode, student: str, seed: int) -> Classifier:
+    """A classifier that learns from what the teacher labelled.
+
+    Raises: DataError with the most frequent reasons when there is no usable label.
+    """
+    rows = list(rows)
     usable = [row for row in rows if row.status in (Status.OK, Status.NONE_FITS)]
-    return [row.id for row in usable], [row.label or NONE_FITS for row in usable]
+    if not usable:
+        reasons = Counter(f"{r.status}: {r.reason[:120]}" for r in rows).most_common(3)
+        raise DataError(f"no text has a usable label, so there is nothing to train on. Most frequent reasons: {reasons}")
+    vectors = encode([texts[row.id].text for row in usable])
+    return train(vectors, [row.label or NONE_FITS for row in usable], seed=seed, student=student)
+
+
+def by_classifier(classifier: Classifier, encode: Encode, embedder: str) -> Callable[[Sequence[Example]], list[Annotation]]:
+    """Labels rows nobody was asked about."""
+
+    def label(rows: Sequence[Example]) -> list[Annotation]:
+        proba = classifier.student.predict_proba(encode([e.text for e in rows]))
+        return by_student(classifier, proba, [e.id for e in rows], f"{classifier.student.name}@{embedder}")
+
+    return label
 
 
 def write_labels(
-    path: Path, examples: Sequence[Example], teacher: Mapping[str, Annotation], classifier: Classifier, setting: Setting,
-    on_done: Callable[[int], None], min_confidence: float, attempts: int = 1,
+    path: Path, examples: Sequence[Example], labelled: Mapping[str, Annotation],
+    rest: Callable[[Sequence[Example]], list[Annotation]], on_done: Callable[[int], None], min_confidence: float,
+    attempts: int = 1,
 ) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:  # fmt: skip
-    """Write labels.parquet: the teacher's rows, the student's for all others, in input order; and suspects.jsonl, the rows
-    whose text looks like an attack on a labeller, with the reasons.
+    """Write labels.parquet, in input order; and suspects.jsonl, the rows whose text looks like an attack on a labeller, with
+    the reasons.
 
     Args:
+        labelled: rows that have been asked, by id. rest: labels all others that have a text.
         attempts: how often rows that failed were asked.
     Returns: rows by status, rows by label, failures (id, step, status, reason, attempts).
     """
@@ -144,12 +123,12 @@ def write_labels(
     try:
         with pq.ParquetWriter(temporary, LABELS_SCHEMA, compression="zstd") as writer:
             for part in batched(list(examples), ROWS):
-                rows = [_final(row, min_confidence) for row in _rows(part, teacher, classifier, setting)]
+                rows = [_final(row, min_confidence) for row in _rows(part, labelled, rest)]
                 suspects += _mark_suspects(part, rows)
                 writer.write_table(labels_table(rows))
                 statuses.update(str(row.status) for row in rows)
                 labels.update(row.label for row in rows if row.label)
-                failures += [_failure(row, attempts if row.id in teacher else 0) for row in rows if row.status.failed]
+                failures += [_failure(row, attempts if row.id in labelled else 0) for row in rows if row.status.failed]
                 on_done(len(part))
         temporary.replace(path)
     except (OSError, pa.ArrowInvalid) as e:
@@ -179,15 +158,11 @@ def _mark_suspects(part: Sequence[Example], rows: Sequence[Annotation]) -> list[
 
 
 def _rows(
-    part: Sequence[Example], teacher: Mapping[str, Annotation], classifier: Classifier, setting: Setting
+    part: Sequence[Example], labelled: Mapping[str, Annotation], rest: Callable[[Sequence[Example]], list[Annotation]]
 ) -> list[Annotation]:
-    rest = [e for e in part if e.id not in teacher and e.text.strip()]
-    by_id: dict[str, Annotation] = {}
-    if rest:
-        proba = classifier.student.predict_proba(setting.encode([e.text for e in rest]))
-        name = f"{classifier.student.name}@{setting.embedder.spec}"
-        by_id = {row.id: row for row in by_student(classifier, proba, [e.id for e in rest], name)}
-    return [teacher.get(e.id) or by_id.get(e.id) or no_text(e.id) for e in part]
+    others = [e for e in part if e.id not in labelled and e.text.strip()]
+    by_id = {row.id: row for row in rest(others)} if others else {}
+    return [labelled.get(e.id) or by_id.get(e.id) or no_text(e.id) for e in part]
 
 
 def write_row_digests(path: Path, examples: Sequence[Example]) -> None:
@@ -197,60 +172,50 @@ def write_row_digests(path: Path, examples: Sequence[Example]) -> None:
     pq.write_table(pa.table({"id": [e.id for e in examples], "digest": plain}), path)
 
 
-def carried_over(
-    old: Run, examples: Sequence[Example], taxonomy: Taxonomy, setting: Setting
-) -> tuple[dict[str, Annotation], dict[str, int]]:
-    """The teacher's labels of an earlier run that still hold under this taxonomy, and counts of why others do not.
+def stale_rows(
+    old: Run,
+    examples: Sequence[Example],
+    taxonomy: Taxonomy,
+    labels: Mapping[str, str | None],
+    encode: Encode,
+) -> tuple[dict[str, int], set[str]]:
+    """Which labels of an earlier run no longer hold under this taxonomy: counts by reason, and row ids.
 
     A label holds when the row's text, and the label's name, description and parent, are what they were; and when no
     label that is new lies nearer to the text, by vectors, than the one it has.
+
+    Args:
+        labels: row id -> the old run's label id, None where there was none.
     """
     change = diff(old.taxonomy, taxonomy)
-    stale = {label.id for label in change.removed} | {label.id for _, label in change.changed}
+    gone = {label.id for label in change.removed} | {label.id for _, label in change.changed}
     added = {label.id for label in change.added}
-    before = dict(
-        zip(
-            *(pq.read_table(old.path / "steps" / "rows.parquet").column(c).to_pylist() for c in ("id", "digest")),
-            strict=True,
-        )
-    )
+    before = dict(old.columns("steps/rows.parquet", "id", "digest"))
     now = {e.id: next(iter(hashed_ids([e.text], Counter()))) for e in examples}
-    why: Counter[str] = Counter()
-    kept: dict[str, Annotation] = {}
-    for row in pq.read_table(old.path / "labels.parquet").to_pylist():
-        if row["source"] != "llm" or row["id"] not in now:
-            continue
-        if before.get(row["id"]) != now[row["id"]]:
-            why["text changed"] += 1
-        elif row["status"] != "ok" or row["label"] in stale:
-            why["label changed or not ok"] += 1
-        else:
-            kept[row["id"]] = _annotation(row)
-    for row_id in _nearer_to_new([e for e in examples if e.id in kept], taxonomy, added, setting):
-        del kept[row_id]
-        why["nearer to a new label"] += 1
-    return kept, dict(why)
+    stale: dict[str, str] = {}
+    for row, label in labels.items():
+        if row in now and before.get(row) != now[row]:
+            stale[row] = "text changed"
+        elif label is None or label in gone:
+            stale[row] = "label changed or not ok"
+    held = [e for e in examples if e.id in labels and e.id not in stale]
+    if added and held:
+        meanings = encode([label.meaning for label in taxonomy.leaves])
+        best = np.argmax(encode([e.text for e in held]) @ meanings.T, axis=1).tolist()
+        stale |= {e.id: "nearer to a new label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in added}
+    return dict(Counter(stale.values())), set(stale)
 
 
-def _annotation(row: Mapping[str, Any]) -> Annotation:
-    probs = {p["label"]: p["p"] for p in row["probs"] or []}
-    return from_json({**row, "probs": probs})
-
-
-def _nearer_to_new(examples: Sequence[Example], taxonomy: Taxonomy, added: set[str], setting: Setting) -> list[str]:
-    if not added or not examples:
-        return []
-    best = nearest(examples, [e.text for e in examples], taxonomy, setting)
-    return [row_id for row_id, label in best.items() if label in added]
-
-
-def write_map(folder: Path, rows: Sequence[Annotation], texts: Mapping[str, Example], setting: Setting, most: int = 2000) -> None:
+def write_map(
+    folder: Path, rows: Sequence[Annotation], texts: Mapping[str, Example], encode: Encode, seed: int,
+    most: int = 2000,
+) -> None:  # fmt: skip
     """A 2-D map of at most `most` texts: t-SNE of their vectors, PCA where there are few."""
     chosen = [row for row in rows if not row.status.failed]
-    chosen = random.Random(f"{setting.seed}/map").sample(chosen, min(most, len(chosen)))
+    chosen = random.Random(f"{seed}/map").sample(chosen, min(most, len(chosen)))
     if len(chosen) < 3:
         return
-    places = _two_dimensions(setting.encode([texts[row.id].text for row in chosen]), setting.seed)
+    places = _two_dimensions(encode([texts[row.id].text for row in chosen]), seed)
     write_json(
         folder / "steps" / "map.json",
         {

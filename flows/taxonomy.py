@@ -6,10 +6,10 @@ import random
 from collections import Counter
 from typing import Any
 
-from llmlabel.flows import labelling
+from llmlabel.flows import labelling, teaching
 from llmlabel.flows.common import Follower, account, by_model, link, open_run, show_markdown, show_table, timed
+from llmlabel.flows.labelling import PLAIN
 from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 
 from llmlabel.annotation import label as labels_of
 from llmlabel.annotation import unseen_mass
@@ -19,17 +19,16 @@ from llmlabel.errors import DataError
 from llmlabel.events import emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
-from llmlabel.records import Annotation, Example, Label, Status, Taxonomy, batched
+from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 from llmlabel.report import write_report
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
-from llmlabel.students.train import Classifier, train
+from llmlabel.students.train import Classifier
 from llmlabel.taxonomy import scores as scoring
 from llmlabel.taxonomy.ability import can_edit
 from llmlabel.taxonomy.induce import induce_taxonomy, sample, setting_of
 from llmlabel.taxonomy.settings import PROMPTS, Induction
 
 SCORED = 5000  # rows with gold that scores are computed on
-PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
 class Work:
@@ -134,60 +133,35 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
     config, tree = work.config, induction.taxonomy
     kept: dict[str, Annotation] = {}
     if work.old:
-        kept, why = labelling.carried_over(work.old, work.examples, tree, work.setting)
+        kept, why = teaching.carried_over(work.old, work.examples, tree, work.setting)
         emit("note", text=f"{len(kept)} labels taken over from {work.old.path}; asked again: {why or 'none'}")
-    chosen = labelling.to_label(
+    chosen = teaching.to_label(
         work.examples, (e.id for e in work.sample), max(0, config.label_with_llm - len(kept)), config.seed, kept
     )
     if not chosen:
         return list(kept.values())
     texts = {e.id: e.text for e in work.examples}
-    evidence = labelling.label_evidence(chosen, tree, induction, texts, work.setting)
+    evidence = teaching.label_evidence(chosen, tree, induction, texts, work.setting)
     able, reason = (False, "as asked for") if config.label_by == "vectors" else can_edit(work.setting)
     if not able and config.label_by != "llm":
         emit("note", text=f"labels by vectors: {reason}")
-        return [*kept.values(), *labelling.by_vectors(chosen, tree, evidence, work.setting)]
-    raw: list[dict[str, Any]] = []
-    count = work.setting.counter("label", len(chosen))
-    for n, shard in enumerate(batched(list(range(len(chosen))), config.shard_size)):
-        raw += label_shard(work, tree, [chosen[i] for i in shard], evidence[shard], n, count)
-    for n in range(1, work.folder.retries + 1):
-        raw = label_again(work, tree, chosen, evidence, raw, n)
+        return [*kept.values(), *teaching.by_vectors(chosen, tree, evidence, work.setting)]
+    raw = labelling.ask_in_shards(
+        work.folder, "label", len(chosen), config.shard_size,
+        lambda part, retry, count: teaching.ask_shard(
+            [chosen[i] for i in part], tree, evidence[part], work.setting, config, count, retry
+        ),
+        work.setting.counter,
+    )  # fmt: skip
     work.unseen_mass = unseen_mass([labelling.from_json(row) for row in raw])
-    return [*kept.values(), *labelling.settle(raw, tree, evidence, work.setting, weak=not able)]
-
-
-@task(name="label", task_run_name="label shard {number}", **PLAIN)
-def label_shard(work: Work, tree: Taxonomy, shard: list[Example], evidence: Any, number: int, count: Any) -> list[dict[str, Any]]:
-    make = lambda: labelling.ask_shard(shard, tree, evidence, work.setting, work.config, count)  # noqa: E731
-    rows: list[dict[str, Any]] = work.folder.step(f"label-{number:04d}", make)
-    return rows
-
-
-@task(name="label again", task_run_name="retry round {number}", **PLAIN)
-def label_again(
-    work: Work, tree: Taxonomy, chosen: list[Example], evidence: Any, raw: list[dict[str, Any]], number: int
-) -> list[dict[str, Any]]:
-    """Ask the rows that failed once more; every round is another draw, or the store would give the unusable answers back."""
-    again = [i for i, row in enumerate(raw) if Status(row["status"]).failed]
-    count = work.setting.counter("retry", len(again))
-    rows = [chosen[i] for i in again]
-    make = lambda: labelling.ask_shard(rows, tree, evidence[again], work.setting, work.config, count, retry=number)  # noqa: E731
-    fresh = dict(zip(again, work.folder.step(f"label-retry-{number}", make) if again else [], strict=True))
-    good = sum(not Status(row["status"]).failed for row in fresh.values())
-    done = f"{len(again)} rows asked again, {good} of them well now" if again else "no row that could be asked again has failed"
-    emit("note", text=f"retry round {number}: {done}")
-    return [fresh.get(i, row) for i, row in enumerate(raw)]
+    return [*kept.values(), *teaching.settle(raw, tree, evidence, work.setting, weak=not able)]
 
 
 @task(name="train", **PLAIN)
 def train_student(work: Work, teacher: list[Annotation]) -> Classifier:
-    rows, classes = labelling.targets(teacher)
-    if not rows:
-        reasons = Counter(f"{r.status}: {r.reason[:120]}" for r in teacher).most_common(3)
-        raise DataError(f"no text has a usable label, so there is nothing to train on. Most frequent reasons: {reasons}")
-    vectors = work.setting.encode([work.by_id[row].text for row in rows])
-    classifier = train(vectors, classes, seed=work.config.seed, student=work.config.student)
+    classifier: Classifier = labelling.fit_student(
+        teacher, work.by_id, work.setting.encode, work.config.student, work.config.seed
+    )
     folder = work.folder.path / "classifier"
     classifier.save(folder)
     work.setting.embedder.save(folder)
@@ -203,7 +177,13 @@ def apply_student(
     path = work.folder.path / "labels.parquet"
     labelling.write_row_digests(work.folder.path / "steps" / "rows.parquet", work.examples)
     written: tuple[Counter[str], Counter[str], list[dict[str, Any]]] = labelling.write_labels(
-        path, work.examples, by_id, classifier, work.setting, count, work.config.min_confidence, work.folder.retries + 1
+        path,
+        work.examples,
+        by_id,
+        labelling.by_classifier(classifier, work.setting.encode, work.setting.embedder.spec),
+        count,
+        work.config.min_confidence,
+        work.folder.retries + 1,
     )
     return written
 
@@ -229,7 +209,7 @@ def score(work: Work, induction: Induction, teacher: list[Annotation], classifie
     write_json(work.folder.path / "metrics.json", {"schema": 1, "scores": scores, "counts": dict(counts), "decision": decision})
     sampled = {e.id for e in work.sample} | {row.id for row in teacher}
     shown = [Annotation(i, final[i]["label"], Status(final[i]["status"])) for i in final if i in sampled]
-    labelling.write_map(work.folder.path, shown, work.by_id, work.setting)
+    labelling.write_map(work.folder.path, shown, work.by_id, work.setting.encode, work.config.seed)
 
 
 def write_texts(work: Work, tree: Taxonomy) -> None:

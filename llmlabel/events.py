@@ -27,3 +27,18 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+Progress = Callable[[str, int, int], None]  # step, done so far, of how many
+
+
+def counter(progress: Progress, step: str, total: int) -> Callable[[int], None]:
+    """An `on_done` that reports a step's progress."""
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(step, done, total)
+
+    return count

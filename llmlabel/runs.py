@@ -164,6 +164,23 @@ class Run:
     def taxonomy(self) -> Taxonomy:
         return Taxonomy.load(self.path / "taxonomy.yaml")
 
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a parquet file of the run.
+
+        Raises: DataError when it is missing or damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return list(pq.read_table(self.path / name).to_pylist())
+        except (OSError, pa.ArrowInvalid) as e:
+            raise DataError(f"cannot read {self.path / name}: {e}. Is {self.path} a finished run?") from e
+
+    def columns(self, name: str, *wanted: str) -> list[tuple[Any, ...]]:
+        """Some columns of a parquet file of the run, row by row."""
+        return [tuple(row[c] for c in wanted) for row in self.table(name)]
+
     @property
     def labels(self) -> datasets.Dataset:
         """One row per input row, in input order; see labels.parquet in the docs."""

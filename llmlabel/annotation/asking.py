@@ -34,7 +34,8 @@ class How:
         encode: texts -> (N, D) unit vectors. few_shot: how many of `gold` to show.
         probs: where distributions come from, see `label.ask`. samples: answers asked per text where they are votes.
         retry: number of the round in which rows that failed are asked again, 0 for the first.
-        sample, temperature: of one draw; set by `label.ask` and `vote`. on_done: is told how many texts are done.
+        sample, temperature: of one draw; set by `label.ask` and `vote`. step: under which the books have the requests.
+        on_done: is told how many texts are done.
     """
 
     use_case: str = ""
@@ -51,6 +52,7 @@ class How:
     retry: int = 0
     sample: int = 0
     temperature: float = 0.0
+    step: str = "label"
     on_done: Callable[[int], None] | None = None
 
     def labels(self, row_id: str, taxonomy: Taxonomy) -> list[Label]:

@@ -94,16 +94,17 @@ class Models:
         return str(parse_spec(self.config.llm.spec(role)))
 
     def __getitem__(self, role: str) -> Client:
-        spec = self.spec(role)
-        if spec not in self.opened:
-            self.opened[spec] = connect(self.config.llm.spec(role), options=self.config, ledger=self.ledger, run=self.run)
-        return self.opened[spec]
+        return self.client(self.config.llm.spec(role))
+
+    def client(self, spec: str | None, *, probe: bool = True) -> Client:
+        """A client by spec, on the run's account; `probe=False` for an embeddings endpoint."""
+        name = str(parse_spec(spec))
+        if name not in self.opened:
+            self.opened[name] = connect(spec, options=self.config, ledger=self.ledger, run=self.run, probe=probe)
+        return self.opened[name]
 
     def embeddings(self, spec: str) -> Client:
-        """A client for an embeddings endpoint, on the same account."""
-        if spec not in self.opened:
-            self.opened[spec] = connect(spec, options=self.config, ledger=self.ledger, run=self.run, probe=False)
-        return self.opened[spec]
+        return self.client(spec, probe=False)
 
     def close(self) -> None:
         for client in self.opened.values():

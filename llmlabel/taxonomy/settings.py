@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlabel.embedding import Embedder, VectorCache, Vectors
+from llmlabel.events import Progress, counter
 from llmlabel.llm import Models
 from llmlabel.prompting import Prompt, PromptLibrary
 from llmlabel.records import Taxonomy
@@ -24,8 +25,6 @@ PROMPTS = {
     "same": "taxonomy/same_label@1.0.0",
     "name_score": "taxonomy/name_score@1.0.0",
 }
-
-Progress = Callable[[str, int, int], None]  # step, done so far, of how many
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -58,14 +57,7 @@ class Setting:
 
     def counter(self, step: str, total: int) -> Callable[[int], None]:
         """An `on_done` that reports this step's progress."""
-        done = 0
-
-        def count(n: int) -> None:
-            nonlocal done
-            done += n
-            self.progress(step, done, total)
-
-        return count
+        return counter(self.progress, step, total)
 
 
 @dataclass

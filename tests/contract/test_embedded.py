@@ -17,7 +17,7 @@ from fake_client import FakeClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlabel.annotation import ask
+from llmlabel.annotation import How, ask
 from llmlabel.errors import BackendError, ConfigError, RequestRejected
 from llmlabel.llm import grammar
 from llmlabel.llm.backends.embedded import EmbeddedBackend, connect
@@ -175,7 +175,7 @@ class TestLabelDistributions:
 
         client = FakeClient(answer, Features(schema=True, logprobs=True, score=True, writes=writes))
         example = Example("0", "how much is a loan over five years")
-        (row,) = ask([example], self.TREE, client, PromptLibrary(), use_case="why", **more)  # type: ignore[arg-type]
+        (row,) = ask([example], self.TREE, client, PromptLibrary(), How(use_case="why", **more))  # type: ignore[arg-type]
         return row, asked[0]
 
     @pytest.mark.parametrize("writes", [False, True])

@@ -48,9 +48,9 @@ def annotate(
         raise ConfigError(f"{len(taxonomy.leaves)} labels do not fit one question; give a shortlist of {MOST_LABELS}")
     prompt = prompts.get(PROMPTS["many" if how.multi else "one"])
     sheets = [_sheet(example, how.labels(example.id, taxonomy), prompt, client, how) for example in examples]
-    answers = client.map([sheet.request for sheet in sheets], "label", how.on_done)
+    answers = client.map([sheet.request for sheet in sheets], how.step, how.on_done)
     rows = [_read(e, s, a, client, prompt) for e, s, a in zip(examples, sheets, answers, strict=True)]
-    return _second_try(examples, sheets, rows, client, prompt)
+    return _second_try(examples, sheets, rows, client, prompt, how.step)
 
 
 def in_order(row_id: str, shown: Sequence[Label], how: How) -> dict[str, Label]:
@@ -76,7 +76,12 @@ def _sheet(example: Example, shown: Sequence[Label], prompt: Prompt, client: Cli
 
 
 def _second_try(
-    examples: Sequence[Example], sheets: Sequence[_Sheet], rows: list[Annotation], client: Client, prompt: Prompt
+    examples: Sequence[Example],
+    sheets: Sequence[_Sheet],
+    rows: list[Annotation],
+    client: Client,
+    prompt: Prompt,
+    step: str,
 ) -> list[Annotation]:
     """Ask once more where the answer was no code; a fresh context, with the reason."""
     again = [i for i, row in enumerate(rows) if row.status in (Status.OFF_LIST, Status.PARSE_FAILED)]
@@ -85,7 +90,7 @@ def _second_try(
         *before, last = sheets[i].request.messages
         note = f"{last['content']}\n\nAnswer with codes from {', '.join(sheets[i].codes)} only, without any other word."
         requests.append(replace(sheets[i].request, messages=[*before, {"role": last["role"], "content": note}]))
-    for i, answer in zip(again, client.map(requests, "label"), strict=True):
+    for i, answer in zip(again, client.map(requests, step), strict=True):
         rows[i] = _read(examples[i], sheets[i], answer, client, prompt)
     return rows
 

@@ -31,7 +31,7 @@ def annotate(
     shown = [[*how.labels(e.id, taxonomy), *([NONE] if writes else [])] for e in examples]
     ask = _in_words if writes else _continued
     requests = [ask(e, labels, prompt, how) for e, labels in zip(examples, shown, strict=True)]
-    answers = client.map(requests, "label", how.on_done)
+    answers = client.map(requests, how.step, how.on_done)
     return [_read(e, labels, a, client, prompt) for e, labels, a in zip(examples, shown, answers, strict=True)]
 
 

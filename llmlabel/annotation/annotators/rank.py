@@ -87,7 +87,7 @@ def order(contests: Sequence[Contest], task: str, client: Client, prompts: Promp
             requests.append(
                 Request(messages, max_tokens=3 * len(places) + 4, temperature=how.temperature, sample=how.sample + n // 2)
             )
-    answers = iter(client.map(requests, "rank", how.on_done))
+    answers = iter(client.map(requests, how.step, how.on_done))
     return [
         _ranking(len(c.candidates), orders, [next(answers) for _ in orders]) for c, orders in zip(contests, shuffles, strict=True)
     ]
