@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from prefect.artifacts import (
 )
 
 from llmlabel.config import CommonConfig
+from llmlabel.data import fingerprint
 from llmlabel.errors import LlmlabelError
 from llmlabel.events import emit
 from llmlabel.llm import Client, Models
 from llmlabel.llm.prices import Prices
+from llmlabel.records import Example
+from llmlabel.report import write_report
 from llmlabel.runs import RunFolder
 
 ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
@@ -103,6 +106,49 @@ def open_run(config: CommonConfig, flow: str, extra: dict[str, Any]) -> Iterator
         folder.close()
 
 
+def carry_out(
+    config: CommonConfig, flow: str, examples: Sequence[Example], extra: dict[str, Any],
+    steps: Callable[[RunFolder, Models], int], shown: Callable[[RunFolder], dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """A run from its folder to its report: what every flow does around its own steps.
+
+    Args:
+        extra: what defines the run besides the settings and the data; `prompts`: id -> hash. steps: the work, returns the exit
+            code. shown: publishes artifacts' tables where the run was not finished before, and sums the run up.
+    """
+    data = {"fingerprint": fingerprint(examples), "rows": len(examples)}
+    with open_run(config, flow, {"data": data, **extra}) as (folder, models):
+        emit("start", flow=flow, out=str(folder.path), rows=len(examples), run=folder.id)
+        if folder.finished:
+            emit("note", text=f"{folder.path} is finished; nothing was asked or written")
+            return shown(folder)
+        folder.info |= {"prompts": extra["prompts"], "seed": config.seed, "data": described(examples, config) | data}
+        code = steps(folder, models)
+        account(folder, models)
+        folder.finish(code)
+        write_report(folder.path)
+        show_table("counts", [{"status": s, "texts": n} for s, n in folder.info["counts"].items()], "texts by status")
+        show_table("cost", [{k: v for k, v in folder.info["cost"].items() if k != "by_step"}], "what the run cost")
+        show_table("traffic", by_model(folder.info), "requests, tokens, cost, latency and retries by model")
+        show_markdown("report", f"[report.html]({link(folder.path / 'report.html')}) in `{folder.path.resolve()}`")
+        return shown(folder)
+
+
+def described(examples: Sequence[Example], config: CommonConfig) -> dict[str, int]:
+    texts = [e.text for e in examples]
+    return {
+        "empty": sum(not t.strip() for t in texts),
+        "duplicates": len(texts) - len(set(texts)),
+        "texts_cut": sum(len(t) > getattr(config, "max_text_chars", len(t)) for t in texts),
+    }
+
+
+def failed_rows(folder: RunFolder, failures: Sequence[dict[str, Any]]) -> None:
+    """Tell how to ask rows again that failed after they were asked."""
+    if worth := sum(failure["attempts"] > 0 for failure in failures):
+        emit("note", text=f"{worth} rows failed, see failures.jsonl; to ask them again: llmlabel retry {folder.path}")
+
+
 def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -178,4 +224,7 @@ def link(path: Path) -> str:
     return path.resolve().as_uri()
 
 
-__all__ = ["Follower", "account", "by_model", "exit_code", "link", "open_run", "show_markdown", "show_table", "timed"]
+__all__ = [
+    "Follower", "account", "by_model", "carry_out", "exit_code", "failed_rows", "link", "open_run", "show_markdown", "show_table",
+    "timed",
+]  # fmt: skip

@@ -5,206 +5,72 @@ Not in it: second tries after unusable answers, retries after lost ones, and sch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from llmlabel.annotation.annotators.classify import CODES, MOST_LABELS
-from llmlabel.annotation.annotators.classify import PROMPTS as LABELLING
 from llmlabel.annotation.asking import NONE
-from llmlabel.config import TaxonomyConfig
-from llmlabel.data import read_examples
+from llmlabel.config import CommonConfig
 from llmlabel.llm.ledger import NANO
 from llmlabel.llm.prices import Prices
 from llmlabel.llm.specs import Spec, parse_spec
 from llmlabel.llm.tokens import count_tokens, own_tokenizer
-from llmlabel.prompting import PromptLibrary
-from llmlabel.records import Example, Label, Taxonomy
-from llmlabel.runs import load_run
-from llmlabel.taxonomy import ability, keywords, naming, scores
-from llmlabel.taxonomy.chain import VALIDATION_MOST, VALIDATION_SHARE, VOTES
-from llmlabel.taxonomy.induce import SPLIT_FROM, sample
-from llmlabel.taxonomy.names import words
-from llmlabel.taxonomy.settings import PROMPTS
-from llmlabel.taxonomy.summarise import SHORT
+from llmlabel.prompting import Prompt
+from llmlabel.records import Label
 
 LOOKED_AT = 100  # texts a mean is taken of
 MARKS = 4  # tokens a chat template adds to each message
-EDIT, SCRIPT = 75, 20  # tokens of one edit, and of a script without edits
-FIRST_SHARE, LATER_EDITS = 0.8, 1  # of all labels that the first minibatch finds; edits of each later step
-ANSWER = {"summarise": 30, "choose": 60, "keywords": 12, "name": 30, "describe": 30, "label": 1, "judge": 8, "probe": 5}
-NAME = "delivery and returns"
-DESCRIPTION = "Customers who ask where their parcel is, or how to send something back and get their money."
 
 
 @dataclass
 class Step:
-    """Requests of one step: how many, and the tokens they read and write together."""
+    """Requests of one step to one model: how many, and the tokens they read and write together."""
 
     name: str
-    role: str
+    spec: Spec
     calls: int
     read: int
     wrote: int
 
 
-def estimate_taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
-    """Calls, tokens and US dollars by step; with method `auto`, of the chain, for models that write.
-
-    Money is None where no table knows the model's price.
-    """
-    examples = read_examples(config.data, text_column=config.text_column, id_column=config.id_column)
-    chosen = sample(examples, config.induce_on, config.seed)
-    prices = Prices(config.prices)
-    rows = [_row(step, config, prices) for step in _Plan(config, examples, chosen).steps() if step.calls]
-    total = {key: sum(row[key] for row in rows) for key in ("calls", "prompt_tokens", "completion_tokens")}
-    own = own_tokenizer(parse_spec(config.llm.spec("label")))
+def total(steps: Iterable[Step], config: CommonConfig) -> dict[str, Any]:
+    """Calls, tokens and US dollars by step and together. Money is None where no table knows a model's price."""
+    prices, asked = Prices(config.prices), [step for step in steps if step.calls]
+    rows = [_row(step, config, prices) for step in asked]
+    sums = {key: sum(row[key] for row in rows) for key in ("calls", "prompt_tokens", "completion_tokens")}
+    own = own_tokenizer(asked[-1].spec if asked else parse_spec(config.llm.spec("label")))
     return {
-        "rows": len(examples), "induced_on": len(chosen), "steps": rows, **total,
+        "steps": rows, **sums,
         "money": None if any(row["money"] is None for row in rows) else sum(row["money"] for row in rows),
         "prices": prices.version + (", batch jobs" if config.batch else ""),
         "counted_by": "the model's own tokenizer" if own else "estimate from words and scripts",
     }  # fmt: skip
 
 
-def _row(step: Step, config: TaxonomyConfig, prices: Prices) -> dict[str, Any]:
-    spec = _spec(config, step.role)
-    price = prices.of_spec(spec)
+def _row(step: Step, config: CommonConfig, prices: Prices) -> dict[str, Any]:
+    price = prices.of_spec(step.spec)
     money = price.nano(step.read, step.wrote, batch=config.batch) / NANO if price.known else None
-    return {"step": step.name, "model": str(spec), "calls": step.calls, "prompt_tokens": step.read,
+    return {"step": step.name, "model": str(step.spec), "calls": step.calls, "prompt_tokens": step.read,
             "completion_tokens": step.wrote, "money": money}  # fmt: skip
 
 
-def _spec(config: TaxonomyConfig, role: str) -> Spec:
-    return parse_spec(config.embedder if role == "embedder" else config.llm.spec(role))
+def filled(name: str, spec: Spec, prompt: Prompt, values: Sequence[Mapping[str, Any]], answer: int, times: int = 1) -> Step:
+    """A step that fills its prompt once for each of `values`, and asks `times` times; a long list is looked at in part.
+
+    Args:
+        answer: tokens of one answer.
+    """
+    if not values:
+        return Step(name, spec, 0, 0, 0)
+    looked = values[:: -(-len(values) // LOOKED_AT)]
+    messages = [message["content"] for one in looked for message in prompt.render(**one)]
+    read = (count_tokens(messages, spec) + MARKS * len(messages)) * len(values) / len(looked)
+    return Step(name, spec, times * len(values), times * round(read), times * len(values) * answer)
 
 
-class _Plan:
-    """The steps a run will take, with their prompts filled as the run fills them."""
-
-    def __init__(self, config: TaxonomyConfig, examples: Sequence[Example], chosen: Sequence[Example]) -> None:
-        self.config, self.examples = config, examples
-        self.library = PromptLibrary(config.prompts)
-        self.texts = [e.text[: config.max_text_chars] for e in chosen]
-        self.limits = {name: getattr(config, name) for name in ("max_labels", "name_words", "description_words")}
-        self.known = _known(config)
-        said = " ".join(DESCRIPTION.split()[: config.description_words])
-        self.labels = self.known or [Label(id=f"label-{n}", name=NAME, description=said) for n in range(config.max_labels)]
-        packaged = parse_spec(config.llm.spec("label"))
-        self.writes = packaged.kind != "embedded" or bool(packaged.model)
-
-    def steps(self) -> Iterator[Step]:
-        yield from self._probes()
-        if not self.known:
-            yield from self._induction()
-        yield from self._labelling()
-        yield from self._embedding()
-
-    def _induction(self) -> Iterator[Step]:
-        if not self.writes:
-            yield self._filled("name", "name", [{"texts": self.texts[: naming.SCORED]}] * self.config.max_labels, 0, "name_score")
-        elif self.config.method == "cluster":
-            yield from self._clusters(self.texts)
-        else:
-            yield from self._chains()
-
-    def _probes(self) -> Iterator[Step]:
-        if _spec(self.config, "label").kind == "openai":
-            yield Step("probe", "label", 2, 40, 2 * ANSWER["probe"])
-        if self.writes:
-            texts = [{"id": f"t{i}", "text": text} for i, text in enumerate(ability.TEXTS, 1)]
-            values = {"use_case": "why passengers write to the railway", "labels": ability.LABELS, "texts": texts, **self.limits}
-            yield self._filled("exercise", "update", [values], SCRIPT + EDIT, "update")
-
-    def _chains(self) -> Iterator[Step]:
-        config, long = self.config, [t for t in self.texts if len(words(t)) > SHORT * self.config.summary_words]
-        values = [{"text": t, "use_case": config.use_case, "words": config.summary_words} for t in long]
-        yield self._filled("summarise", "summarise", values, ANSWER["summarise"])
-        summary = " ".join(DESCRIPTION.split() * 9)
-        short = [" ".join(summary.split()[: config.summary_words]) if t in set(long) else t for t in self.texts]
-        yield from self._one_level("", short, config.chains)
-        inside = [short[k :: config.max_labels] for k in range(config.max_labels)] if config.levels == 2 else []
-        for part in (p for p in inside if len(p) >= SPLIT_FROM):
-            yield from self._one_level(" inside", part, config.chains)
-
-    def _one_level(self, where: str, short: Sequence[str], chains: int) -> Iterator[Step]:
-        held = min(VALIDATION_MOST, int(len(short) * VALIDATION_SHARE)) if chains > 1 else 0
-        learn, size = short[held:], self.config.batch_size
-        common = {"use_case": self.config.use_case, **self.limits}
-        batches = [
-            {**common, "texts": [{"id": f"t{n}", "text": t} for n, t in enumerate(learn[i : i + size], 1)]}
-            for i in range(0, len(learn), size)
-        ]
-        later = [{**values, "labels": self.labels} for values in batches[1:]]
-        first = SCRIPT + int(EDIT * FIRST_SHARE * len(self.labels))
-        for name, values, answer in (
-            ("generate", batches[:1], first), ("update", later, SCRIPT + LATER_EDITS * EDIT),
-            ("review", [{**common, "labels": self.labels}], SCRIPT + LATER_EDITS * EDIT),
-        ):  # fmt: skip
-            one = self._filled(name, name, values, answer)
-            yield Step(f"{name}{where}", name, chains * one.calls, chains * one.read, chains * one.wrote)
-        if held:
-            vote = {"use_case": self.config.use_case, "candidates": [self.labels] * chains, "texts": short[:held]}
-            yield self._filled("choose", "choose", [vote] * VOTES, ANSWER["choose"])
-
-    def _clusters(self, texts: Sequence[str]) -> Iterator[Step]:
-        config, use_case = self.config, self.config.use_case
-        asked = [{"text": t[: keywords.CHARS], "use_case": use_case, "words": keywords.ASKED} for t in texts]
-        yield self._filled("keywords", "summarise", asked, ANSWER["keywords"])
-        shown = [t[: naming.SHOWN_CHARS] for t in texts[: naming.SHOWN]]
-        contrast = [t[: naming.CONTRASTED_CHARS] for t in texts[: naming.CONTRASTED]]
-        name = {"use_case": use_case, "texts": shown, "keywords": NAME.split(), "contrast": contrast, "name_words": 4}
-        yield self._filled("name", "name", [name] * config.max_labels, ANSWER["name"])
-        describe = {"use_case": use_case, "name": NAME, "texts": shown, "description_words": 15}
-        yield self._filled("describe", "name", [describe] * config.max_labels, ANSWER["describe"])
-
-    def _labelling(self) -> Iterator[Step]:
-        if not self.writes:
-            return  # labels by vectors, and no judge
-        config = self.config
-        full = [e.text[: config.max_text_chars] for e in self.examples if e.text.strip()]
-        asked = min(config.label_with_llm, len(full)) * (config.label_by != "vectors")
-        leaves = Taxonomy(labels=self.labels).leaves
-        codes = zip(CODES, [*leaves[:MOST_LABELS], NONE], strict=False)
-        table = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes]
-        texts = (self.texts + full)[:asked]
-        values = [{"text": t, "use_case": config.use_case, "labels": table, "shots": []} for t in texts]
-        draws = config.samples if config.label_probs == "vote" else 1
-        one = self._filled("label", "label", values, ANSWER["label"], LABELLING["one"])
-        yield Step("label", "label", draws * one.calls, draws * one.read, draws * one.wrote)
-        judged = (self.texts + full)[: min(scores.JUDGED, config.label_with_llm, len(full))]
-        pairs = [{"use_case": config.use_case, "text": t, "a": leaves[0], "b": leaves[-1]} for t in judged] * 2
-        pairs = pairs[: round(len(judged) * (2 - 1 / max(len(leaves) - 1, 1)))]  # the random label may be the nearest one
-        yield self._filled("judge", "judge", pairs, ANSWER["judge"], scores.PROMPTS["forced_choice"])
-        one_each = [{"use_case": config.use_case, "label": label} for label in self.labels]
-        yield self._filled("relevance", "judge", one_each, ANSWER["judge"], scores.PROMPTS["relevance"])
-
-    def _embedding(self) -> Iterator[Step]:
-        if self.config.embedder.startswith("openai:") or "@http" in self.config.embedder:
-            texts = list(dict.fromkeys(e.text for e in self.examples))
-            read = _scaled(texts, _spec(self.config, "embedder"))
-            yield Step("embed", "embedder", -(-len(texts) // 64), read, 0)
-
-    def _filled(self, step: str, role: str, values: Sequence[Mapping[str, Any]], answer: int, prompt: str = "") -> Step:
-        """A step that fills its prompt once for each of `values`; a long list is looked at in part."""
-        if not values:
-            return Step(step, role, 0, 0, 0)
-        filler = self.library.get(PROMPTS.get(prompt or step, prompt))
-        looked = values[:: -(-len(values) // LOOKED_AT)]
-        messages = [message["content"] for one in looked for message in filler.render(**one)]
-        read = count_tokens(messages, _spec(self.config, role)) + MARKS * len(messages)
-        return Step(step, role, len(values), round(read * len(values) / len(looked)), len(values) * answer)
-
-
-def _known(config: TaxonomyConfig) -> list[Label]:
-    """The labels of a run that induces none."""
-    if config.taxonomy:
-        return Taxonomy.load(config.taxonomy).labels
-    return load_run(config.from_run).taxonomy.labels if config.from_run else []
-
-
-def _scaled(texts: Sequence[str], spec: Spec) -> int:
-    """Tokens of many texts, from an even sample of them."""
-    looked = texts[:: -(-len(texts) // (10 * LOOKED_AT))] if texts else []
-    return round(count_tokens(looked, spec) * len(texts) / max(len(looked), 1))
+def label_table(labels: Sequence[Label]) -> list[SimpleNamespace]:
+    """Labels as a question shows them."""
+    codes = zip(CODES, [*labels[:MOST_LABELS], NONE], strict=False)
+    return [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes]

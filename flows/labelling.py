@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from llmlabel.annotation.label import no_text
+from llmlabel.annotation.panel import Panel
 from llmlabel.data import LABELS_SCHEMA, hashed_ids, labels_table
 from llmlabel.embedding import Vectors
 from llmlabel.errors import DataError
@@ -163,6 +165,26 @@ def _rows(
     others = [e for e in part if e.id not in labelled and e.text.strip()]
     by_id = {row.id: row for row in rest(others)} if others else {}
     return [labelled.get(e.id) or by_id.get(e.id) or no_text(e.id) for e in part]
+
+
+ANNOTATIONS_SCHEMA = LABELS_SCHEMA.append(pa.field("probs_kind", pa.string())).append(pa.field("reason", pa.string()))
+
+
+def write_annotations(path: Path, panel: Panel) -> None:
+    """Write annotations.parquet: every annotator's answer to every row, one row each, as labels.parquet and `probs_kind`,
+    `reason` of a failure."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with pq.ParquetWriter(temporary, ANNOTATIONS_SCHEMA, compression="zstd") as writer:
+            for column in panel.columns:
+                for part in batched([column.rows[i] for i in panel.ids if i in column.rows], ROWS):
+                    table = labels_table(replace(row, annotator=column.name) for row in part)
+                    for name in ("probs_kind", "reason"):
+                        table = table.append_column(name, pa.array([getattr(row, name) for row in part], pa.string()))
+                    writer.write_table(table)
+        temporary.replace(path)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise DataError(f"cannot write {path}: {e}") from e
 
 
 def write_row_digests(path: Path, examples: Sequence[Example]) -> None:

@@ -7,20 +7,19 @@ from collections import Counter
 from typing import Any
 
 from llmlabel.flows import labelling, teaching
-from llmlabel.flows.common import Follower, account, by_model, link, open_run, show_markdown, show_table, timed
+from llmlabel.flows.common import Follower, carry_out, failed_rows, show_table, timed
 from llmlabel.flows.labelling import PLAIN
 from prefect import flow, task
 
 from llmlabel.annotation import label as labels_of
 from llmlabel.annotation import unseen_mass
 from llmlabel.config import TaxonomyConfig
-from llmlabel.data import fingerprint, read_examples
+from llmlabel.data import read_examples
 from llmlabel.errors import DataError
 from llmlabel.events import emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
-from llmlabel.report import write_report
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 from llmlabel.students.train import Classifier
 from llmlabel.taxonomy import scores as scoring
@@ -52,28 +51,14 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     Returns: the run folder, exit code, and counts.
     """
     examples = read(config)
-    prompts = PromptLibrary(config.prompts)
-    pinned = PROMPTS | scoring.PROMPTS | labels_of.PROMPTS
-    hashes = prompts.hashes(pinned)
+    hashes = PromptLibrary(config.prompts).hashes(PROMPTS | scoring.PROMPTS | labels_of.PROMPTS)
     given = Taxonomy.load(config.taxonomy).model_dump() if config.taxonomy else None
-    extra: dict[str, Any] = {
-        "data": {"fingerprint": fingerprint(examples), "rows": len(examples)},
-        "prompts": hashes,
-        "taxonomy": given,
-    }
-    with open_run(config, "taxonomy", extra) as (folder, models):
-        emit("start", flow="taxonomy", out=str(folder.path), rows=len(examples), run=folder.id)
-        if folder.finished:
-            emit("note", text=f"{folder.path} is finished; nothing was asked or written")
-            return summary(folder)
-        folder.info |= {"prompts": hashes, "seed": config.seed, "data": described(examples, config) | extra["data"]}
-        work = timed(folder, "open", lambda: Work(config, examples, folder, models))
-        code = run_steps(work)
-        account(folder, models)
-        folder.finish(code)
-        write_report(folder.path)
-        publish(folder)
-        return summary(folder)
+
+    def steps(folder: RunFolder, models: Models) -> int:
+        return run_steps(timed(folder, "open", lambda: Work(config, examples, folder, models)))
+
+    result: dict[str, Any] = carry_out(config, "taxonomy", examples, {"prompts": hashes, "taxonomy": given}, steps, shown)
+    return result
 
 
 def run_steps(work: Work) -> int:
@@ -91,23 +76,13 @@ def run_steps(work: Work) -> int:
     folder.info["counts"] = dict(statuses)
     folder.info["labels"] = dict(shares)
     write_texts(work, tree)
-    if worth := sum(failure["attempts"] > 0 for failure in failures):
-        emit("note", text=f"{worth} rows failed, see failures.jsonl; to ask them again: llmlabel retry {folder.path}")
+    failed_rows(folder, failures)
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
 @task(name="read", **PLAIN)
 def read(config: TaxonomyConfig) -> list[Example]:
     return read_examples(config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column)
-
-
-def described(examples: list[Example], config: TaxonomyConfig) -> dict[str, int]:
-    texts = [e.text for e in examples]
-    return {
-        "empty": sum(not t.strip() for t in texts),
-        "duplicates": len(texts) - len(set(texts)),
-        "texts_cut": sum(len(t) > config.max_text_chars for t in texts),
-    }
 
 
 @task(name="induce", **PLAIN)
@@ -219,21 +194,12 @@ def write_texts(work: Work, tree: Taxonomy) -> None:
     write_json(work.folder.path / "steps" / "texts.json", texts)
 
 
-def publish(folder: RunFolder) -> None:
-    """What a person looks for in Prefect's UI."""
-    tree, shares = load_run(folder.path).taxonomy, folder.info.get("labels", {})
+def shown(folder: RunFolder) -> dict[str, Any]:
+    """The taxonomy in Prefect's UI, and the run in a few figures."""
+    metrics, tree = read_json(folder.path / "metrics.json"), load_run(folder.path).taxonomy
+    shares = folder.info.get("labels", {})
     rows = [{"label": label.name, "texts": shares.get(label.id, 0), "description": label.description} for label in tree.labels]
     show_table("taxonomy", rows, f"taxonomy for: {tree.use_case}")
-    show_table("counts", [{"status": s, "texts": n} for s, n in folder.info["counts"].items()], "texts by status")
-    money = {k: v for k, v in folder.info["cost"].items() if k != "by_step"}
-    show_table("cost", [money], "what the run cost")
-    show_table("traffic", by_model(folder.info), "requests, tokens, cost, latency and retries by model")
-    show_markdown("report", f"[report.html]({link(folder.path / 'report.html')}) in `{folder.path.resolve()}`")
-
-
-def summary(folder: RunFolder) -> dict[str, Any]:
-    metrics = read_json(folder.path / "metrics.json")
-    tree = load_run(folder.path).taxonomy
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "labels": _named(tree.labels, folder), "scores": metrics["scores"],

@@ -104,11 +104,12 @@ class CommonConfig(BaseModel):
     def definition(self) -> dict[str, Any]:
         """The settings that define a run: those that may not change on resume. URLs are left out of model specs."""
         values = self.model_dump(mode="json", exclude=NOT_DEFINING)
-        values["llm"] = {role: _without_url(spec) for role, spec in values["llm"].items()}
+        values["llm"] = {role: without_url(spec) for role, spec in values["llm"].items()}
         return values
 
 
-def _without_url(spec: str | None) -> str | None:
+def without_url(spec: str | None) -> str | None:
+    """A model spec that says what is asked, not where."""
     return spec if spec is None or "@http" not in spec else spec[: spec.rindex("@http")]
 
 
@@ -178,7 +179,7 @@ class LabellingConfig(CommonConfig):
         return values
 
     def definition(self) -> dict[str, Any]:
-        return super().definition() | {"annotators": [_without_url(spec) for spec in self.annotators]}
+        return super().definition() | {"annotators": [without_url(spec) for spec in self.annotators]}
 
 
 class AnnotateConfig(LabellingConfig):

@@ -67,6 +67,11 @@ def stream(spec: str, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         raise DataError(f"cannot read {spec}: {_cause(e)}. {_advice(e)}") from e
 
 
+def read_rows(spec: str) -> list[dict[str, Any]]:
+    """All rows of a file with all columns. Raises: as `stream`."""
+    return [row for table in stream(spec) for row in table.to_pylist()]
+
+
 def _chunks(table: pa.Table, size: int) -> Iterator[pa.Table]:
     for start in range(0, table.num_rows, size):
         yield table.slice(start, size)

@@ -80,15 +80,18 @@ def no_text(row_id: str, annotator: str = "") -> Annotation:
 
 
 def settle(
-    rows: Sequence[Annotation], taxonomy: Taxonomy, evidence: Evidence | None = None, strength: float = 1.0
+    rows: Sequence[Annotation], taxonomy: Taxonomy, evidence: Evidence | None = None, strength: float = 1.0, multi: bool = False
 ) -> list[Annotation]:
     """Turn raw answers into final labels: calibrate over the whole batch, pool with the evidence, take the best label.
 
     Rows that failed stay as they are; where a model gives no log-probabilities its word stands, without a confidence.
 
     Args:
-        strength: of the batch calibration, 0 to 1.
+        strength: of the batch calibration, 0 to 1. multi: any number of labels per text: each probability stands alone, and
+            the labels are those that were named.
     """
+    if multi:
+        return [replace(row, probs=_alone(row.probs)) for row in rows]
     labels = [label.id for label in taxonomy.leaves]
     told = [i for i, row in enumerate(rows) if row.probs and not row.status.failed]
     if not told:
@@ -101,6 +104,10 @@ def settle(
     for i, row in zip(told, np.exp(logps), strict=True):
         done[i] = _final(rows[i], known, row)
     return done
+
+
+def _alone(logps: dict[str, float]) -> dict[str, float]:
+    return {label: round(min(float(np.exp(p)), 1.0), 6) for label, p in logps.items()}
 
 
 def _pooled(logps: FloatArray, evidence: FloatArray, weight: float) -> FloatArray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DATA = "parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the Python packages installed here)"
 SPEC = "embedded[:DIR_OR_ID], openai:MODEL, vllm:MODEL_OR_DIR, or MODEL@http://host:port/v1"
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 Cache = Annotated[Path | None, typer.Option(help="Where answers and vectors are kept. [default: the user's cache]")]
 Budget = Annotated[float | None, typer.Option(help="Most US dollars to spend, over all resumes.")]
@@ -29,6 +30,12 @@ Tpm = Annotated[float | None, typer.Option(help="Most tokens per minute to one e
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for one answer. [default: 120]")]
 Prices = Annotated[
     Path | None, typer.Option(help="YAML file with `date:` and `prices: {MODEL: {input: USD per million, output: ...}}`.")
+]
+Annotators = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SPEC", help="Who labels; again for each: a model, WAY:MODEL (such as descent:openai:gpt-4.1), or nearest."
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value for any setting, such as llm.update=openai:gpt-4.1.")

@@ -14,7 +14,10 @@ from llmlabel.commands import options
 from llmlabel.commands.options import Common, show_result, with_common
 from llmlabel.errors import ConfigError
 
-FLOWS = {"taxonomy": ("llmlabel.flows.taxonomy:taxonomy", "llmlabel.config:TaxonomyConfig")}  # name: flow, settings
+FLOWS = {  # name: flow, settings
+    "taxonomy": ("llmlabel.flows.taxonomy:taxonomy", "llmlabel.config:TaxonomyConfig"),
+    "annotate": ("llmlabel.flows.annotate:annotate", "llmlabel.config:AnnotateConfig"),
+}
 
 app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,11 +52,74 @@ def taxonomy(
         induce_on=induce_on, batch_size=batch_size, label_with_llm=label_with_llm,
     )  # fmt: skip
     if common.estimate:
-        from llmlabel.flows.estimate import estimate_taxonomy
+        from llmlabel.flows.estimate_taxonomy import estimate_taxonomy
 
         show_estimate(estimate_taxonomy(config), common.as_json)
         return
     run_flow(FLOWS["taxonomy"][0], config, common.as_json)
+
+
+@app.command("annotate")
+@with_common
+def annotate(
+    common: Common,
+    taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml. [default: that of --from]")] = None,
+    annotator: options.Annotators = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Labels somebody already gave: id, label[, confidence][, annotator]; alone, or beside models."),
+    ] = None,
+    multi_label: Annotated[bool | None, typer.Option("--multi-label", help="Any number of labels per text.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Answers per text where a model tells no probabilities. [default: 3]")
+    ] = None,
+    few_shot: Annotated[
+        int | None, typer.Option(help="Show so many of the nearest gold rows in each question. [default: 0]")
+    ] = None,
+    consensus: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, majority, weighted, dawid_skene, mace or stacked. [default: auto: chosen on gold, else by rule]"
+        ),
+    ] = None,
+    target_precision: Annotated[
+        float | None, typer.Option(help="Accept only labels that are together so often right, such as .95; needs gold.")
+    ] = None,
+    cascade: Annotated[
+        bool | None, typer.Option("--cascade", help="Ask annotators in order, each only for what those before left unsure.")
+    ] = None,
+    explain: Annotated[bool | None, typer.Option("--explain", help="A reason for every label, in explanations.jsonl.")] = None,
+    label_with_llm: Annotated[
+        int | None, typer.Option(help="Texts that are asked; a classifier does the rest. [default: all]")
+    ] = None,
+) -> None:
+    """Label texts with a taxonomy, by one model or several, and prove how good the labels are.
+
+    Gold rows (--gold-column, empty where unknown; or `llmlabel review`) calibrate confidence, choose the consensus, and
+    measure: accuracy, shares and promises come with intervals. Without gold it labels, and says what it cannot promise.
+
+    Examples:
+
+    llmlabel run annotate --data tickets.parquet --taxonomy taxonomy.yaml --gold-column label --out runs/labels
+
+    llmlabel run annotate --data tickets.parquet --taxonomy taxonomy.yaml --gold-column label --annotator nearest
+    --annotator openai:gpt-4.1-mini --annotator openai:gpt-4.1 --cascade --target-precision .95 --out runs/cascade
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
+    """
+    from llmlabel.config import AnnotateConfig
+
+    config = common.build(
+        AnnotateConfig, taxonomy=taxonomy, annotators=annotator or None, annotations=annotations, multi_label=multi_label,
+        samples=samples, few_shot=few_shot, consensus=consensus, target_precision=target_precision, cascade=cascade,
+        explain=explain, label_with_llm=label_with_llm,
+    )  # fmt: skip
+    if common.estimate:
+        from llmlabel.flows.estimate_annotate import estimate_annotate
+
+        show_estimate(estimate_annotate(config), common.as_json)
+        return
+    run_flow(FLOWS["annotate"][0], config, common.as_json)
 
 
 def show_estimate(found: dict[str, Any], as_json: bool) -> None:

@@ -91,14 +91,18 @@ class Models:
         self.opened: dict[str, Client] = {}
 
     def spec(self, role: str) -> str:
-        return str(parse_spec(self.config.llm.spec(role)))
+        return self.spec_of(self.config.llm.spec(role))
+
+    def spec_of(self, spec: str | None) -> str:
+        """The spec in full, as `opened` has it."""
+        return str(parse_spec(spec))
 
     def __getitem__(self, role: str) -> Client:
         return self.client(self.config.llm.spec(role))
 
     def client(self, spec: str | None, *, probe: bool = True) -> Client:
         """A client by spec, on the run's account; `probe=False` for an embeddings endpoint."""
-        name = str(parse_spec(spec))
+        name = self.spec_of(spec)
         if name not in self.opened:
             self.opened[name] = connect(spec, options=self.config, ledger=self.ledger, run=self.run, probe=probe)
         return self.opened[name]

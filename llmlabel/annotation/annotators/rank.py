@@ -88,9 +88,7 @@ def order(contests: Sequence[Contest], task: str, client: Client, prompts: Promp
                 Request(messages, max_tokens=3 * len(places) + 4, temperature=how.temperature, sample=how.sample + n // 2)
             )
     answers = iter(client.map(requests, how.step, how.on_done))
-    return [
-        _ranking(len(c.candidates), orders, [next(answers) for _ in orders]) for c, orders in zip(contests, shuffles, strict=True)
-    ]
+    return [_ranking(orders, [next(answers) for _ in orders]) for orders in shuffles]
 
 
 def _shuffled(contest: Contest, seed: int, draw: int) -> list[int]:
