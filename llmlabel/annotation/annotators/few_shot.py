@@ -39,6 +39,8 @@ def nearest_shots(examples: Sequence[Example], how: How) -> dict[str, list[Shot]
     """
     if how.encode is None or not how.gold:
         raise ConfigError("few-shot examples come from gold rows: name --gold-column, or start --from a run with corrections")
+    if not examples:
+        return {}
     most, gold = how.few_shot or SHOTS, how.gold
     near = how.encode([e.text for e in examples]) @ how.encode([g.text for g in gold]).T
     found: dict[str, list[Shot]] = {}

@@ -34,6 +34,8 @@ def annotate(
     """
     if how.encode is None:
         raise ConfigError("nearest neighbours are found with vectors; name an embedder")
+    if not examples:
+        return []
     known = [*(label.id for label in taxonomy.leaves), NONE.id]
     place = {label: k for k, label in enumerate(known)}
     gold = [g for g in how.gold if g.gold and all(i in place for i in g.golds)]
@@ -57,11 +59,12 @@ def _weights(examples: Sequence[Example], how: How, gold: Sequence[Example]) -> 
         return np.zeros((len(examples), 0))
     near = how.encode([e.text for e in examples]) @ how.encode([g.text for g in gold]).T
     ids = np.array([g.id for g in gold])
-    near[np.array([e.id for e in examples])[:, None] == ids[None, :]] = -np.inf
+    own = np.array([e.id for e in examples])[:, None] == ids[None, :]
+    near[own] = -1.0
     most = min(NEIGHBOURS, len(gold))
     cut = np.partition(near, -most, axis=1)[:, [-most]]
-    weights = np.where(near >= cut, np.exp(SHARPNESS * (near - near.max(axis=1, keepdims=True))), 0.0)
-    return np.asarray(most * weights / weights.sum(axis=1, keepdims=True))
+    weights = np.where((near >= cut) & ~own, np.exp(SHARPNESS * near), 0.0)
+    return np.asarray(most * weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30))
 
 
 def _meanings(taxonomy: Taxonomy, how: How) -> FloatArray:
