@@ -7,15 +7,17 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmlabel.config import TaxonomyConfig
+from llmlabel.config import AnnotateConfig, CommonConfig, TaxonomyConfig
 from llmlabel.records import Status
 from llmlabel.report import words
 from llmlabel.report.files import Failures, RunFiles
 
-OPTIONS = (
-    "data", "text_column", "id_column", "gold_column", "use_case", "method", "max_labels", "levels", "induce_on",
-    "batch_size", "label_with_llm", "taxonomy", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
+OPTIONS = (  # of any flow, in the order they are shown; other settings go through --set
+    "data", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy", "annotations", "multi_label",
+    "method", "max_labels", "levels", "induce_on", "batch_size", "samples", "few_shot", "consensus", "target_precision", "cascade",
+    "explain", "label_with_llm", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
 )  # fmt: skip
+KINDS: dict[str, type[CommonConfig]] = {"taxonomy": TaxonomyConfig, "annotate": AnnotateConfig}
 
 
 @dataclass
@@ -141,10 +143,10 @@ class Redo:
 
 def redo(run: dict[str, Any]) -> Redo:
     data, config = run.get("data") or {}, run.get("config") or {}
-    models = run.get("models") or {}
+    models, flow = run.get("models") or {}, str(run.get("flow") or "taxonomy")
     seed = run.get("seed", config.get("seed"))
     return Redo(
-        command=words.clean(words.without_credentials(command(config)), 4000) if config else "",
+        command=words.clean(words.without_credentials(command(config, flow)), 4000) if config else "",
         package=words.field(run, "package"),
         seed="" if seed is None else words.clean(seed, 40),
         fingerprint=words.field(data, "fingerprint"),
@@ -159,25 +161,28 @@ def _model(role: str, raw: dict[str, Any]) -> tuple[str, str, str, str]:
     return words.clean(role, 40), spec, model, revision
 
 
-def command(config: dict[str, Any]) -> str:
+def command(config: dict[str, Any], flow: str = "taxonomy") -> str:
     """The command line that says the same as `config`, into a new folder; settings at their default are left out."""
-    parts = ["llmlabel", "run", "taxonomy"]
-    for key in OPTIONS:
-        if key in ("data", "use_case") or _set(config, key):
-            parts += [f"--{key.replace('_', '-')}", _written(config.get(key))]
+    fields = KINDS.get(flow, CommonConfig).model_fields
+    parts = ["llmlabel", "run", flow]
+    for key in (key for key in OPTIONS if key in fields):
+        if key == "data" or (key == "use_case" and flow == "taxonomy") or _set(config, key, fields):
+            parts.append(f"--{key.replace('_', '-')}")
+            parts += [] if config.get(key) is True else [_written(config.get(key))]
+    for spec in config.get("annotators") or []:
+        parts += ["--annotator", str(spec)]
     parts += _llm(config.get("llm"))
-    for key in sorted(config.keys() & TaxonomyConfig.model_fields.keys() - {*OPTIONS, "llm", "out", "from_run"}):
-        if _set(config, key):
+    for key in sorted(config.keys() & fields.keys() - {*OPTIONS, "llm", "out", "from_run", "annotators"}):
+        if _set(config, key, fields):
             parts += ["--set", f"{key}={_written(config[key])}"]
     if config.get("from_run"):
         parts += ["--from", str(config["from_run"])]
-    out = str(config.get("out") or "runs/taxonomy").rstrip("/")
+    out = str(config.get("out") or f"runs/{flow}").rstrip("/")
     return shlex.join([*parts, "--out", f"{out}-again"])
 
 
-def _set(config: dict[str, Any], key: str) -> bool:
-    default = TaxonomyConfig.model_fields[key].get_default(call_default_factory=True)
-    return config.get(key) is not None and config[key] != default
+def _set(config: dict[str, Any], key: str, fields: dict[str, Any]) -> bool:
+    return config.get(key) is not None and config[key] != fields[key].get_default(call_default_factory=True)
 
 
 def _written(value: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmlabel.records import Label, Status
 from llmlabel.report import account, quality, words
+from llmlabel.report.evidence import Evidence, evidence
 from llmlabel.report.files import RunFiles
 from llmlabel.report.growth import Growth, growth
 from llmlabel.report.plots import Cloud, Dot, Mark, marks, medians, place_names, scaled
@@ -59,6 +60,7 @@ class Page:
     started: str
     summary: list[str]
     statuses: list[StatusCount]
+    evidence: Evidence | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
@@ -84,6 +86,7 @@ def gather(folder: Path, files: RunFiles) -> Page:
         started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
         summary=_summary(files),
         statuses=_statuses(files),
+        evidence=evidence(files, folder.name),
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),
