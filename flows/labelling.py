@@ -86,7 +86,7 @@ def fit_student(rows: Iterable[Annotation], texts: Mapping[str, Example], encode
     Raises: DataError with the most frequent reasons when there is no usable label.
     """
     rows = list(rows)
-    usable = [row for row in rows if row.status in (Status.OK, Status.NONE_FITS)]
+    usable = [row for row in rows if not row.status.failed]
     if not usable:
         reasons = Counter(f"{r.status}: {r.reason[:120]}" for r in rows).most_common(3)
         raise DataError(f"no text has a usable label, so there is nothing to train on. Most frequent reasons: {reasons}")
@@ -189,6 +189,7 @@ def write_annotations(path: Path, panel: Panel) -> None:
 
 def write_row_digests(path: Path, examples: Sequence[Example]) -> None:
     """Which text each row id stood for, so that a later run knows which rows changed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     digests = list(hashed_ids((e.text for e in examples), Counter()))
     plain = [d.split("-")[0] for d in digests]
     pq.write_table(pa.table({"id": [e.id for e in examples], "digest": plain}), path)

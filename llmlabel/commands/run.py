@@ -17,6 +17,7 @@ from llmlabel.errors import ConfigError
 FLOWS = {  # name: flow, settings
     "taxonomy": ("llmlabel.flows.taxonomy:taxonomy", "llmlabel.config:TaxonomyConfig"),
     "annotate": ("llmlabel.flows.annotate:annotate", "llmlabel.config:AnnotateConfig"),
+    "audit": ("llmlabel.flows.audit:audit", "llmlabel.config:AuditConfig"),
 }
 
 app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
@@ -64,6 +65,7 @@ def taxonomy(
 def annotate(
     common: Common,
     taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml. [default: that of --from]")] = None,
+    use_case: Annotated[str | None, typer.Option(help="The question the labels answer. [default: the taxonomy's]")] = None,
     annotator: options.Annotators = None,
     annotations: Annotated[
         Path | None,
@@ -110,7 +112,7 @@ def annotate(
     from llmlabel.config import AnnotateConfig
 
     config = common.build(
-        AnnotateConfig, taxonomy=taxonomy, annotators=annotator or None, annotations=annotations, multi_label=multi_label,
+        AnnotateConfig, taxonomy=taxonomy, use_case=use_case, annotators=annotator or None, annotations=annotations, multi_label=multi_label,
         samples=samples, few_shot=few_shot, consensus=consensus, target_precision=target_precision, cascade=cascade,
         explain=explain, label_with_llm=label_with_llm,
     )  # fmt: skip
@@ -120,6 +122,45 @@ def annotate(
         show_estimate(estimate_annotate(config), common.as_json)
         return
     run_flow(FLOWS["annotate"][0], config, common.as_json)
+
+
+@app.command("audit")
+@with_common
+def audit(
+    common: Common,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels to audit. [default: label]")] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="The taxonomy.yaml the labels are from. [default: the distinct labels]")
+    ] = None,
+    annotator: options.Annotators = None,
+    ask: Annotated[int | None, typer.Option(help="Most suspicious rows each judge is asked about. [default: 500]")] = None,
+    check: Annotated[Path | None, typer.Option(help="The run's check.csv with verdicts: how good the queue is.")] = None,
+) -> None:
+    """Find wrong labels in data somebody has labelled.
+
+    A small classifier, cross-validated on the given labels, finds suspicious rows; models named with --annotator (or a hosted
+    one, where a key or URL is set) judge the worst of them. audit.parquet holds the rows, worst first, with reasons. check.csv
+    is a random draw for a person to look at; filled in and given back with --check, it says how many flagged labels are wrong.
+
+    Examples:
+
+    llmlabel run audit --data tickets.parquet --label-column topic --out runs/audit
+
+    llmlabel run audit --data tickets.parquet --label-column topic --out runs/audit --check runs/audit/check.csv
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
+    """
+    from llmlabel.config import AuditConfig
+
+    config = common.build(
+        AuditConfig, label_column=label_column, taxonomy=taxonomy, annotators=annotator or None, ask=ask, check=check
+    )
+    if common.estimate:
+        from llmlabel.flows.audit import estimate_audit
+
+        show_estimate(estimate_audit(config), common.as_json)
+        return
+    run_flow(FLOWS["audit"][0], config, common.as_json)
 
 
 def show_estimate(found: dict[str, Any], as_json: bool) -> None:

@@ -1,0 +1,336 @@
+"""`llmlabel run annotate`: texts and a taxonomy -> labels, their confidence, and what can be proved of them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from llmlabel.flows import annotators as asking_of
+from llmlabel.flows import cascade, labelling, proof
+from llmlabel.flows.annotators import Asking, read_annotators
+from llmlabel.flows.common import Follower, carry_out, failed_rows, show_table, timed
+from llmlabel.flows.gaps import gaps
+from llmlabel.flows.labelling import PLAIN
+from prefect import flow, task
+
+from llmlabel import embedding
+from llmlabel.annotation.annotators import pinned
+from llmlabel.annotation.decide import Decision, decide
+from llmlabel.annotation.explain import EXPLAIN, explain
+from llmlabel.annotation.panel import Column, Gold, Panel, classes_of, read_given, read_gold
+from llmlabel.config import AnnotateConfig
+from llmlabel.data import read_examples, read_rows
+from llmlabel.embedding import Vectors
+from llmlabel.errors import ConfigError, DataError
+from llmlabel.events import counter, emit
+from llmlabel.llm import Models
+from llmlabel.prompting import PromptLibrary
+from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy
+from llmlabel.review import Correction, history, load_corrections
+from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
+from llmlabel.students.train import Classifier
+
+FIT_ON = 20_000  # texts TF-IDF vectors learn their words from
+ALONE = "a model labels every text of a multi-label run, since the classifier has one label per text; leave label_with_llm empty"
+
+
+@dataclass
+class Work:
+    """What the steps of one run share; a plain object, so that Prefect does not look inside."""
+
+    config: AnnotateConfig
+    examples: list[Example]
+    taxonomy: Taxonomy
+    corrections: Mapping[str, Correction]
+    given: Sequence[Column]
+    old: Run | None
+    folder: RunFolder
+    models: Models
+
+    @cached_property
+    def follow(self) -> Follower:
+        return Follower(self.models, self.folder.id)
+
+    @cached_property
+    def by_id(self) -> dict[str, Example]:
+        return {e.id: e for e in self.examples}
+
+    @cached_property
+    def embedder(self) -> embedding.Embedder:
+        texts = [e.text for e in self.examples[:FIT_ON]]
+        return embedding.connect(self.config.embedder, fit_on=texts, seed=self.config.seed, client=self.models.embeddings)
+
+    @cached_property
+    def vectors(self) -> embedding.VectorCache:
+        return embedding.VectorCache(self.config.cache)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return self.vectors.encode(self.embedder, list(texts))
+
+    def counter(self, step: str, total: int) -> Callable[[int], None]:
+        return counter(self.follow, step, total)
+
+    @cached_property
+    def gold(self) -> Gold:
+        """True labels to learn from and to measure by: the gold column, and what people said of rows drawn at random."""
+        found = read_gold(self.examples, self.taxonomy)
+        return Gold({**found.labels, **self._reviewed(only_random=True)}, found.strange)
+
+    @cached_property
+    def human(self) -> dict[str, tuple[str, ...]]:
+        """What people said of rows, whatever they were drawn by: their label is the row's label."""
+        return self._reviewed(only_random=False)
+
+    def _reviewed(self, only_random: bool) -> dict[str, tuple[str, ...]]:
+        known = {label.id for label in self.taxonomy.leaves}
+        said = {i: c for i, c in self.corrections.items() if i in self.by_id and (c.drawn == "random" or not only_random)}
+        return {i: tuple(c.labels) for i, c in said.items() if known.issuperset(c.labels)}
+
+    @cached_property
+    def solved(self) -> list[Example]:
+        """Rows with a known label, to be shown as examples and looked for as neighbours; `gold` holds label ids."""
+        labels = {**self.gold.labels, **self.human}
+        return [Example(i, self.by_id[i].text, "|".join(names) or "-") for i, names in labels.items() if i in self.by_id]
+
+    @cached_property
+    def asking(self) -> Asking:
+        config = self.config
+        fresh = frozenset(i for i, c in self.corrections.items() if i in self.by_id)
+        return Asking(
+            config, self.folder, self.models, self.taxonomy, PromptLibrary(config.prompts), self.encode,
+            config.use_case or self.taxonomy.use_case, self.follow, config.multi_label, config.few_shot, config.order_sample,
+            self.solved, fresh, self.old,
+        )  # fmt: skip
+
+
+@flow(name="annotate", flow_run_name="labels of {config.title}", validate_parameters=False, persist_result=False)
+def annotate(config: AnnotateConfig) -> dict[str, Any]:
+    """Label texts with a taxonomy, by one annotator or several, and prove how good the labels are.
+
+    Returns: the run folder, exit code, counts and scores.
+    """
+    examples = read_examples(
+        config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column
+    )
+    old = load_run(config.from_run) if config.from_run else None
+    taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else old.taxonomy if old else Taxonomy()
+    if not taxonomy.leaves:
+        raise DataError("the taxonomy has no labels")
+    if config.multi_label and config.label_with_llm:
+        raise ConfigError(f"label_with_llm: {ALONE}")
+    corrections = load_corrections(config.from_run) if config.from_run else {}
+    table = read_rows(str(config.annotations)) if config.annotations else []
+    given = read_given(table, [e.id for e in examples], taxonomy, str(config.annotations)) if config.annotations else []
+    hashes = PromptLibrary(config.prompts).hashes(pinned() | {"explain": EXPLAIN})
+    extra: dict[str, Any] = {
+        "prompts": hashes, "taxonomy": taxonomy.model_dump(), "annotations": _digest(table),
+        "corrections": _digest([[i, c.labels, c.drawn] for i, c in sorted(corrections.items())]),
+    }  # fmt: skip
+
+    def steps(folder: RunFolder, models: Models) -> int:
+        return run_steps(Work(config, examples, taxonomy, corrections, given, old, folder, models))
+
+    result: dict[str, Any] = carry_out(config, "annotate", examples, extra, steps, shown)
+    return result
+
+
+def _digest(value: Any) -> str | None:
+    return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if value else None
+
+
+def run_steps(work: Work) -> int:
+    """The chain itself; every step leaves its result in the run folder."""
+    folder, config = work.folder, work.config
+    write_atomic(folder.path / "taxonomy.yaml", work.taxonomy.dump())
+    _say_gold(work)
+    columns, routed = timed(folder, "label", lambda: ask_all(work))
+    made = timed(folder, "decide", lambda: settle(work, columns, routed))
+    labelled = made.rows | _by_people(work)
+    classifier = timed(folder, "train", lambda: train_student(work, list(labelled.values())))
+    statuses, shares, failures = timed(folder, "write", lambda: write(work, made, labelled, classifier))
+    folder.info |= {"counts": dict(statuses), "labels": dict(shares)}
+    if config.explain:
+        timed(folder, "explain", lambda: give_reasons(work, labelled))
+    timed(folder, "score", lambda: score(work, made, labelled, classifier, statuses))
+    failed_rows(folder, failures)
+    return PARTIAL if any(Status(s).failed for s in statuses) else DONE
+
+
+def _say_gold(work: Work) -> None:
+    strange = work.gold.strange
+    if strange:
+        most = ", ".join(f"{value!r} ({n})" for value, n in Counter(strange).most_common(5))
+        text = f"{sum(strange.values())} gold labels are no label of the taxonomy and are not used: {most}"
+        emit("note", text=text)
+    if work.gold.labels:
+        return
+    if work.config.target_precision:
+        raise ConfigError(
+            "--target-precision is a promise, and a promise needs gold: name --gold-column, or run without it, then "
+            "`llmlabel review export` and `import`, and start again with --from"
+        )
+    emit("note", text="no gold: confidences are not calibrated and nothing is promised")
+
+
+@task(name="ask", **PLAIN)
+def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
+    """Every annotator's answers: all of them on all rows, or in a cascade each on what the cheaper ones left unsure."""
+    config, rows = work.config, _asked(work)
+    who = read_annotators(config, default=not work.given)
+    if not config.cascade:
+        return [*work.given, *(asking_of.answers(work.asking, one, n, rows) for n, one in enumerate(who))], None
+
+    def ask(n: int, part: str, some: Sequence[Example]) -> Column:
+        return asking_of.answers(work.asking, who[n], n, some, f"-{part}")
+
+    def cost(column: Column) -> float:
+        return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
+
+    classes = classes_of(work.taxonomy)
+    found: tuple[list[Column], cascade.Routed] = cascade.run(
+        len(who), ask, cost, rows, classes, work.gold, config.target_precision, config.delta, config.seed
+    )
+    return found
+
+
+@task(name="decide", **PLAIN)
+def settle(work: Work, columns: list[Column], routed: cascade.Routed | None) -> Decision:
+    config, asked = work.config, {i for column in columns for i in column.rows}
+    panel = Panel([e.id for e in work.examples if e.id in asked and e.text.strip()], classes_of(work.taxonomy), columns)
+    made = decide(
+        panel, work.gold, several=config.multi_label, method=config.consensus,
+        target=None if routed else config.target_precision, delta=config.delta, epsilon=config.epsilon, seed=config.seed,
+    )  # fmt: skip
+    if routed:
+        cascade.settle(made, routed)
+    emit("note", text=f"consensus: {made.method}; {made.why}")
+    if made.deferral and not routed:
+        emit("note", text=f"deferral: {made.deferral['why']}; {int(made.accepted.sum())} of {len(made.accepted)} labels stand")
+    return made
+
+
+def _asked(work: Work) -> list[Example]:
+    """All rows, or a sample; rows with a known label are always among them, to measure by."""
+    size, full = work.config.label_with_llm, [e for e in work.examples if e.text.strip()]
+    if size is None or size >= len(full):
+        return full
+    rest = [e for e in full if e.id not in work.gold.labels]
+    random.Random(f"{work.config.seed}/label").shuffle(rest)
+    known = [e for e in full if e.id in work.gold.labels]
+    chosen = {e.id for e in (known + rest)[: max(size, len(known))]}
+    return [e for e in full if e.id in chosen]
+
+
+def _by_people(work: Work) -> dict[str, Annotation]:
+    """Rows people have looked at: their word stands."""
+    found = {}
+    for i, labels in work.human.items():
+        status = Status.OK if labels else Status.NONE_FITS
+        who = work.corrections[i].by or "reviewer"
+        found[i] = Annotation(i, labels[0] if labels else None, status, list(labels), 1.0, source="human", annotator=who)
+    return found
+
+
+@task(name="train", **PLAIN)
+def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
+    """A classifier that learns from the labels, for `llmlabel apply` and for rows that were not asked; not from gold rows
+    where it labels others, so that they can say how good it is."""
+    if work.config.multi_label:
+        return None
+    held = set(work.gold.labels) - set(work.human) if work.config.label_with_llm else set()
+    rows = [row for row in labelled if row.id not in held]
+    classifier: Classifier = labelling.fit_student(rows, work.by_id, work.encode, work.config.student, work.config.seed)
+    folder = work.folder.path / "classifier"
+    classifier.save(folder)
+    work.embedder.save(folder)
+    return classifier
+
+
+@task(name="write", **PLAIN)
+def write(
+    work: Work, made: Decision, labelled: Mapping[str, Annotation], classifier: Classifier | None
+) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
+    folder, config = work.folder.path, work.config
+    labelling.write_row_digests(folder / "steps" / "rows.parquet", work.examples)
+    labelling.write_annotations(folder / "annotations.parquet", made.panel)
+    rest = labelling.by_classifier(classifier, work.encode, work.embedder.spec) if classifier else _nobody
+    written: tuple[Counter[str], Counter[str], list[dict[str, Any]]] = labelling.write_labels(
+        folder / "labels.parquet", work.examples, labelled, rest, work.counter("write", len(work.examples)),
+        config.min_confidence, work.folder.retries + 1,
+    )  # fmt: skip
+    labelling.write_failures(folder / "failures.jsonl", written[2])
+    return written
+
+
+def _nobody(rows: Sequence[Example]) -> list[Annotation]:
+    return [Annotation(e.id, None, Status.ERROR, reason="no annotator was asked about this row") for e in rows]
+
+
+@task(name="explain", **PLAIN)
+def give_reasons(work: Work, labelled: Mapping[str, Annotation]) -> None:
+    rows = [row for row in labelled.values() if row.status is Status.OK and row.source == "llm"]
+    client, count = work.models["label"], work.counter("explain", len(rows))
+    found = explain(rows, work.by_id, work.taxonomy, client, work.asking.prompts, work.asking.how([], count))
+    labelling.write_failures(work.folder.path / "explanations.jsonl", found)
+
+
+@task(name="score", **PLAIN)
+def score(
+    work: Work, made: Decision, labelled: Mapping[str, Annotation], classifier: Classifier | None, counts: Counter[str]
+) -> None:
+    folder = work.folder.path
+    used = {column.name: proof.spent(column, work.models, work.folder) for column in made.panel.columns if column.spec}
+    found = proof.metrics(
+        made, work.gold, used, labelled, classifier, work.corrections, _votes(work), _everything(work, made, classifier)
+    )
+    found["order_bias"] = work.asking.order_bias
+    found["coverage"], proposed = gaps(list(labelled.values()), work.by_id, work.taxonomy, work.encode, work.config.seed)
+    write_json(folder / "metrics.json", {"schema": 1, **found, "counts": dict(counts)})
+    if proposed:
+        wider = work.taxonomy.model_copy(update={"labels": [*work.taxonomy.labels, *proposed]})
+        write_atomic(folder / "taxonomy.proposed.yaml", wider.dump())
+    wanted = {i for label in work.taxonomy.labels for i in label.examples}
+    write_json(folder / "steps" / "texts.json", {i: work.by_id[i].text[:300] for i in sorted(wanted) if i in work.by_id})
+    labelling.write_map(folder, [*labelled.values()], work.by_id, work.encode, work.config.seed)
+
+
+def _votes(work: Work) -> dict[str, dict[str, str | None]]:
+    """What each person said of rows drawn at random."""
+    found: dict[str, dict[str, str | None]] = {}
+    for c in history(work.old.path) if work.old else []:
+        if c.drawn == "random" and c.id in work.by_id:
+            found.setdefault(c.by, {})[c.id] = c.label
+    return found
+
+
+def _everything(work: Work, made: Decision, classifier: Classifier | None) -> tuple[Any, list[str]] | None:
+    """The classifier's word on all texts, where it labelled some: shares need one and the same labeller."""
+    full = [e for e in work.examples if e.text.strip()]
+    if classifier is None or len(made.panel.ids) == len(full):
+        return None
+    proba = classifier.student.predict_proba(work.encode([e.text for e in full]))
+    wide = np.zeros((len(full), len(made.panel.classes)))
+    for k, label in enumerate(classifier.labels):
+        wide[:, made.panel.place[label or NONE_FITS]] = proba[:, k]
+    return wide, [e.id for e in full]
+
+
+def shown(folder: RunFolder) -> dict[str, Any]:
+    """The annotators in Prefect's UI, and the run in a few figures."""
+    metrics, tree = read_json(folder.path / "metrics.json"), load_run(folder.path).taxonomy
+    shares = folder.info.get("labels", {})
+    plain = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in metrics["annotators"]]
+    show_table("annotators", plain, "who labelled, and how well")
+    show_table("labels", [{"label": label.name, "texts": shares.get(label.id, 0)} for label in tree.leaves], "texts by label")
+    return {
+        "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
+        "labels": {label.name: shares.get(label.id, 0) for label in tree.leaves}, "scores": metrics["scores"],
+        "consensus": metrics["decision"]["method"], "deferral": (metrics.get("deferral") or {}).get("why"),
+        "cost": folder.info["cost"]["money"], "retries": folder.retries, "report": str(folder.path / "report.html"),
+    }  # fmt: skip
