@@ -1,6 +1,14 @@
-"""Intervals over scipy; the only room for them."""
+"""Intervals and tests over scipy; the only room for them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -14,3 +22,93 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError("no trials, no interval")
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def wilson_effective(share: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Wilson's interval for shares that are not counts: weighted, or estimated with the help of predictions.
+
+    Args:
+        share: estimates in [0, 1]. trials: the effective sample size, share * (1 - share) / variance, above 0; may be infinite.
+    Returns: low and high, in the shape of the two.
+    Source: Korn and Graubard 1998; Franco et al. 2019, https://doi.org/10.1093/jssam/smy019.
+    """
+    p, n, square = np.asarray(share, float), np.asarray(trials, float), critical(confidence) ** 2
+    middle = p + square / n / 2
+    half = np.sqrt(square * (p * (1 - p) / n + square / n**2 / 4))
+    return np.clip((middle - half) / (1 + square / n), 0.0, 1.0), np.clip((middle + half) / (1 + square / n), 0.0, 1.0)
+
+
+def critical(confidence: float) -> float:
+    """The normal quantile of a two-sided interval: 1.96 for 0.95."""
+    from scipy.stats import norm
+
+    return float(norm.ppf((1 + confidence) / 2))
+
+
+def missing_mass(once: int, twice: int, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the share of data whose kind is not among those seen in `rows` rows, around Good-Turing's once / rows.
+
+    Args:
+        once, twice: how many kinds were seen once, and twice.
+
+    The error of that estimate has variance (f1 + 2 f2 - f1^2 / n) / n^2 (Esty 1983, https://doi.org/10.1214/aos/1176346256);
+    its f1 is replaced by what is estimated, as in Wilson's interval, which this one is where nothing was seen twice.
+    Raises: ValueError when there are no rows.
+    """
+    if rows < 1:
+        raise ValueError("no rows, no interval")
+    square = critical(confidence) ** 2
+    a, b, c = 1 + square / rows, 2 * once + square, once**2 - 2 * square * twice
+    half = np.sqrt(b**2 - 4 * a * c)
+    low, high = np.clip([(b - half) / (2 * a * rows), (b + half) / (2 * a * rows)], 0.0, 1.0)
+    return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[..., float], rows: Sequence[ArrayLike], *, seed: int, draws: int = 1000, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of a statistic of rows drawn with replacement.
+
+    Args:
+        statistic: of the arrays in `rows`, which are drawn together. rows: arrays of length N.
+    """
+    from scipy.stats import bootstrap as resampled
+
+    found = resampled(
+        tuple(np.asarray(r) for r in rows), statistic, paired=True, vectorized=False, n_resamples=draws,
+        confidence_level=confidence, method="percentile", rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)
+
+
+def mean_below(values: ArrayLike, bound: float) -> float:
+    """One-sided p-value of Student's t-test that the mean of the values is below a bound.
+
+    Values that are all alike have no spread to test with: then 0 below the bound, else 1.
+    Raises: ValueError for fewer than two values.
+    """
+    from scipy.stats import ttest_1samp
+
+    x = np.asarray(values, float)
+    if len(x) < 2:
+        raise ValueError("a t-test needs two values")
+    if np.ptp(x) == 0:
+        return float(x[0] >= bound)
+    return float(ttest_1samp(x, bound, alternative="less").pvalue)
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """P-values adjusted by Holm 1979: reject those at most alpha, and no more than alpha of such families err even once."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
+
+
+def benjamini_yekutieli(p_values: ArrayLike) -> FloatArray:
+    """P-values adjusted by Benjamini and Yekutieli 2001: the false discovery rate under any dependence."""
+    from scipy.stats import false_discovery_control
+
+    adjusted: Any = false_discovery_control(np.asarray(p_values, float), method="by")
+    return np.asarray(adjusted, float)

@@ -171,7 +171,7 @@ def _several(panel: Panel, gold: Gold, epsilon: float, seed: int) -> Decision:
         rows = made.known
         sets = LabelSets.fit(fused.probs[rows, real], known[rows, real] == 1, epsilon)
         made.sets = (sets, sets.predict(fused.probs[:, real]))
-        raw = np.where(chosen, fused.probs, 1 - fused.probs)[:, real].prod(axis=1)  # all right, were labels independent
+        raw = np.where(chosen, fused.probs, 1 - fused.probs)[:, real].prod(axis=1)  # were labels independent
         sure = multi.confidence(raw, chosen.sum(axis=1), made.right, rows, seed)
         made.confidence = np.where(answered, sure, np.nan)
         made.calibrated = _reliability(made, "logistic", "of all labels being right, from the product of their own", raw)
@@ -184,6 +184,6 @@ def _defer(made: Decision, target: float, delta: float) -> None:
     found: Deferral = choose_threshold(sure[known], made.right[known], alpha=1 - target, delta=delta)
     made.accepted = found.accepts(sure) & (made.labels >= 0)
     points = curve(sure[known], made.right[known])
-    at = np.unique(np.linspace(0, len(points.coverage) - 1, min(CURVE, len(points.coverage))).astype(int)) if len(known) else []
+    at = np.unique(np.linspace(0, max(len(points.coverage) - 1, 0), CURVE).astype(int))[: len(points.coverage)]
     line = [{"coverage": round(float(points.coverage[i]), 4), "error": round(float(points.error[i]), 4)} for i in at]
-    made.deferral = found.to_json() | {"target": target, "curve": line}
+    made.deferral = found.to_json() | {"target": target, "coverage": float(made.accepted.mean()), "curve": line}
