@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,14 +215,14 @@ def settle(work: Work, columns: list[Column], routed: cascade.Routed | None) -> 
 
 
 def _asked(work: Work) -> list[Example]:
-    """All rows, or a sample; rows with a known label are always among them, to measure by."""
+    """All rows, or rows spread over the data; rows with a known label are always among them, to measure by."""
     size, full = work.config.label_with_llm, [e for e in work.examples if e.text.strip()]
     if size is None or size >= len(full):
         return full
-    rest = [e for e in full if e.id not in work.gold.labels]
-    random.Random(f"{work.config.seed}/label").shuffle(rest)
-    known = [e for e in full if e.id in work.gold.labels]
-    chosen = {e.id for e in (known + rest)[: max(size, len(known))]}
+    known = {e.id for e in full if e.id in work.gold.labels}
+    rest = [e for e in full if e.id not in known]
+    spread = labelling.spread(work.encode([e.text for e in rest]), max(0, size - len(known)), work.config.seed)
+    chosen = known | {rest[i].id for i in spread}
     return [e for e in full if e.id in chosen]
 
 

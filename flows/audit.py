@@ -149,9 +149,8 @@ def classify_rows(work: Work) -> tuple[Evidence, IntArray]:
 
 
 def evidence(work: Work, first: FloatArray, probs: FloatArray, near: IntArray, said: Mapping[str, Any]) -> Evidence:
-    joint = noise.confident_joint(probs, work.labels)
-    wrong = noise.wrongness(probs, work.labels, noise.transition(joint))
-    return Evidence(work.classes, work.labels, first, probs, wrong, near, float(joint.sum() - np.trace(joint)), said)
+    wrong = noise.wrongness(probs, work.labels, noise.transition(noise.confident_joint(probs, work.labels)))
+    return Evidence(work.classes, work.labels, first, probs, wrong, near, said)
 
 
 def judges(config: AuditConfig) -> list[Annotator]:
@@ -172,7 +171,7 @@ def judge(work: Work, alone: Evidence) -> list[Column]:
         emit("note", text="no model judges: the audit rests on the classifier and the neighbours (--annotator names a judge)")
         return []
     config = work.config
-    worst = np.argsort(-alone.wrong, kind="stable")[: min(config.ask, round(ASK_PER_ERROR * alone.errors))]
+    worst = np.argsort(-alone.wrong, kind="stable")[: min(config.ask, round(ASK_PER_ERROR * float(alone.wrong.sum())))]
     asked = sorted({*worst.tolist(), *sampled(work).tolist()})
     emit("note", text=f"{len(asked)} of {len(work.rows)} rows are judged by: {', '.join(a.name for a in who)}")
     known = [Example(e.id, e.text, work.given.label[i]) for e, i in zip(work.judged, work.rows, strict=True)]

@@ -41,10 +41,11 @@ def metrics(
     without = sum(given.label[i] is None and e.id not in given.off_list for i, e in enumerate(examples))
     about = {
         "rows": len(examples), "judged": len(found.given), "flagged": sum(bool(row["flagged"]) for row in queued),
-        "errors": round(found.errors, 1), "error_share": round(found.errors / len(found.given), 4),
+        "errors": round(float(found.wrong.sum()), 1), "error_share": round(float(found.wrong.mean()), 4),
+        "errors_joint": round(float(joint.sum() - np.trace(joint)), 1),
         "no_label": without, "no_text": sum(not e.text.strip() for e in examples),
         "off_list": sum(off.values()), "off_list_labels": dict(off.most_common(MOST)),
-        "too_few": {names.get(label, label): n for label, n in few.items()}, "conflicts": len(conflicts(examples, given.label)),
+        "too_few": {names.get(label, label): n for label, n in few.items()}, "conflicts": len(conflicts(examples, given)),
         "classifier_accuracy": round(float(np.mean(found.classifier.argmax(axis=1) == found.given)), 4),
         "by_label": by_label(joint, found, classes), "overlaps": noise.overlaps(joint, classes),
         "judges": [judge(column, alone, found, given, examples, weights) for column in columns], "weights": dict(weights),
@@ -53,15 +54,13 @@ def metrics(
 
 
 def by_label(joint: np.ndarray[Any, Any], found: Evidence, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Labels, the noisiest first: rows, estimated errors among them, their share, and the class those rows rather are."""
+    """Labels, the noisiest first: rows, expected errors among them, their share, and the class most of those rather are."""
     rows = []
     for k, name in enumerate(classes):
-        others = joint[k].copy()
-        others[k] = 0.0
-        size = int((found.given == k).sum())
+        wrong, others = found.wrong[found.given == k], np.where(np.arange(len(classes)) == k, 0.0, joint[k])
         rather = classes[int(others.argmax())] if others.max() >= 1 else None
-        rows.append({"label": name, "rows": size, "errors": round(float(others.sum()), 1), "rather": rather})
-        rows[-1]["share"] = round(float(others.sum()) / max(float(joint[k].sum()), 1.0), 4)
+        rows.append({"label": name, "rows": len(wrong), "errors": round(float(wrong.sum()), 1),
+                     "share": round(float(wrong.mean()), 4), "rather": rather})  # fmt: skip
     return sorted(rows, key=lambda row: -row["share"])
 
 

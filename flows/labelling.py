@@ -94,6 +94,18 @@ def fit_student(rows: Iterable[Annotation], texts: Mapping[str, Example], encode
     return train(vectors, [row.label or NONE_FITS for row in usable], seed=seed, student=student)
 
 
+def spread(vectors: Vectors, size: int, seed: int) -> list[int]:
+    """At most `size` rows that are far apart: the nearest to each of so many k-means centres. A classifier learns more from
+    them than from a random draw (bench/diversity.py); to measure by they are no use."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    if size < 1 or size >= len(vectors):
+        return list(range(len(vectors)))[:size]
+    centres = MiniBatchKMeans(size, n_init=1, random_state=seed, batch_size=max(1024, size)).fit(vectors).cluster_centers_
+    nearest = [int(np.argmax(vectors @ centre - (centre @ centre) / 2)) for centre in centres]
+    return sorted(set(nearest))
+
+
 def by_classifier(classifier: Classifier, encode: Encode, embedder: str) -> Callable[[Sequence[Example]], list[Annotation]]:
     """Labels rows nobody was asked about."""
 

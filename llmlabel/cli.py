@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlabel.commands import books
+from llmlabel.commands import books, review
 from llmlabel.commands import run as flows
 from llmlabel.commands.options import DATA, SPEC, Cache, Json, Prices, show_result
 from llmlabel.errors import LlmlabelError
@@ -25,6 +25,7 @@ app.add_typer(flows.app, name="run")
 app.command("retry")(flows.retry)
 app.command("cost")(books.cost)
 app.add_typer(books.cache_app, name="cache")
+app.add_typer(review.app, name="review")
 app.add_typer(taxonomy_app, name="taxonomy")
 app.add_typer(prompts_app, name="prompts")
 

@@ -96,6 +96,10 @@ class CommandLine:
         script = str(Path(sys.executable).with_name("llmlabel"))
         return self._done([script, *words, "--cache", str(self.folder / "cache"), "--json"], timeout)
 
+    def plain(self, *words: str, timeout: float = 240) -> tuple[int, list[dict[str, Any]], str]:
+        """A command that takes --json only."""
+        return self._done([str(Path(sys.executable).with_name("llmlabel")), *words, "--json"], timeout)
+
     def _done(self, command: list[str], timeout: float) -> tuple[int, list[dict[str, Any]], str]:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
