@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ from llmlabel.errors import ConfigError, DataError
 from llmlabel.events import counter, emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
-from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy
+from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy, fold
 from llmlabel.review import Correction, history, load_corrections
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 from llmlabel.students.train import Classifier
@@ -79,17 +79,26 @@ class Work:
     def gold(self) -> Gold:
         """True labels to learn from and to measure by: the gold column, and what people said of rows drawn at random."""
         found = read_gold(self.examples, self.taxonomy)
-        return Gold({**found.labels, **self._reviewed(only_random=True)}, found.strange)
+        drawn, told = self._reviewed(only_random=True), self._reviewed(only_random=False)
+        return Gold({i: told.get(i, labels) for i, labels in found.labels.items()} | drawn, found.strange)
 
     @cached_property
     def human(self) -> dict[str, tuple[str, ...]]:
         """What people said of rows, whatever they were drawn by: their label is the row's label."""
         return self._reviewed(only_random=False)
 
-    def _reviewed(self, only_random: bool) -> dict[str, tuple[str, ...]]:
+    @cached_property
+    def reviewed(self) -> dict[str, Correction]:
+        """By row id, what people said with labels this taxonomy has; also of other rows with the very same text."""
         known = {label.id for label in self.taxonomy.leaves}
-        said = {i: c for i, c in self.corrections.items() if i in self.by_id and (c.drawn == "random" or not only_random)}
-        return {i: tuple(c.labels) for i, c in said.items() if known.issuperset(c.labels)}
+        said = {i: c for i, c in self.corrections.items() if i in self.by_id and known.issuperset(c.labels)}
+        twins: dict[str, Correction] = {}
+        for i, c in said.items():
+            twins.setdefault(fold(self.by_id[i].text), replace(c, drawn="queue"))
+        return {e.id: twins[fold(e.text)] for e in self.examples if fold(e.text) in twins} | said
+
+    def _reviewed(self, only_random: bool) -> dict[str, tuple[str, ...]]:
+        return {i: tuple(c.labels) for i, c in self.reviewed.items() if c.drawn == "random" or not only_random}
 
     @cached_property
     def solved(self) -> list[Example]:
@@ -167,6 +176,13 @@ def _say_gold(work: Work) -> None:
         most = ", ".join(f"{value!r} ({n})" for value, n in Counter(strange).most_common(5))
         text = f"{sum(strange.values())} gold labels are no label of the taxonomy and are not used: {most}"
         emit("note", text=text)
+    if lost := [i for i in work.corrections if i not in work.reviewed]:
+        why = "their rows are not in the data, or their labels not in the taxonomy"
+        emit("note", text=f"{len(lost)} of {len(work.corrections)} corrections are not used: {why} ({', '.join(lost[:3])})")
+    column = read_gold(work.examples, work.taxonomy).labels
+    if differ := [i for i, labels in work.human.items() if i in column and set(column[i]) != set(labels)]:
+        text = f"{len(differ)} rows have another label in the gold column than people gave them ({', '.join(differ[:3])})"
+        emit("note", text=f"{text}; what people said is taken")
     if work.gold.labels:
         return
     if work.config.target_precision:
@@ -186,7 +202,8 @@ def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
         return [*work.given, *(asking_of.answers(work.asking, one, n, rows) for n, one in enumerate(who))], None
 
     def ask(n: int, part: str, some: Sequence[Example]) -> Column:
-        return asking_of.answers(work.asking, who[n], n, some, f"-{part}")
+        found: Column = asking_of.answers(work.asking, who[n], n, some, f"-{part}")
+        return found
 
     def cost(column: Column) -> float:
         return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
@@ -231,7 +248,7 @@ def _by_people(work: Work) -> dict[str, Annotation]:
     found = {}
     for i, labels in work.human.items():
         status = Status.OK if labels else Status.NONE_FITS
-        who = work.corrections[i].by or "reviewer"
+        who = work.reviewed[i].by or "reviewer"
         found[i] = Annotation(i, labels[0] if labels else None, status, list(labels), 1.0, source="human", annotator=who)
     return found
 

@@ -159,14 +159,15 @@ def _reliability(made: Decision, kind: str, why: str, before: FloatArray) -> dic
 
 def _several(panel: Panel, gold: Gold, epsilon: float, seed: int) -> Decision:
     known, real = gold.many(panel), slice(0, len(panel.classes) - 1)
-    answered = (panel.votes >= 0).any(axis=1)
+    answered = np.asarray((panel.votes >= 0).any(axis=1))
     fused = multi.fuse(panel.said, panel.marginals, known, seed)
     chosen = fused.chosen & answered[:, None]
     labels = np.where(chosen, fused.probs, -1.0).argmax(axis=1)
     labels[~chosen.any(axis=1)] = len(panel.classes) - 1
     labels[~answered] = -1
     method = "pooled logistic regression" if fused.fitted else "shares"
-    made = Decision(panel, True, fused.probs, labels, chosen, np.full(len(labels), np.nan), known, method, fused.why)
+    nothing = np.full(len(labels), np.nan)
+    made = Decision(panel, True, fused.probs, labels, chosen, nothing, known, method, fused.why)
     if fused.fitted:
         rows = made.known
         sets = LabelSets.fit(fused.probs[rows, real], known[rows, real] == 1, epsilon)

@@ -22,11 +22,16 @@ from typing import Any
 
 import pytest
 
+from llmlabel.annotation import How, settle
+from llmlabel.annotation.annotators import annotator
 from llmlabel.errors import BackendError, RequestRejected, TransientError
+from llmlabel.llm import connect as connect_client
 from llmlabel.llm.backends.vllm import VLLMBackend, connect
 from llmlabel.llm.loop import run_async
 from llmlabel.llm.options import Options
 from llmlabel.llm.requests import Message, Request, ScoreRequest
+from llmlabel.prompting import PromptLibrary
+from llmlabel.records import Example, Label, Taxonomy
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 EACH, MEAN = 0.2, 0.08  # nats per token
@@ -154,6 +159,48 @@ class TestNumbers:
         assert answer.finish == "stop"
         assert set(json.loads(answer.text)) == {"mood", "words", "inner"}
         assert not re.search(r"\n|\s\s", answer.text)
+
+
+class TestAnnotators:
+    """Every way to annotate on a real model: nothing about its taste, all about what comes back."""
+
+    TREE = Taxonomy(
+        labels=[
+            Label(id="money", name="Money"), Label(id="cards", name="Cards", parent="money"),
+            Label(id="loans", name="Loans", parent="money"), Label(id="food", name="Food"), Label(id="travel", name="Travel"),
+        ]
+    )  # fmt: skip
+    TEXTS = ("my credit card is lost", "a loan for a house", "a flight to Rome", "how long do I boil an egg", "xyzzy")
+
+    @pytest.mark.parametrize("multi", [False, True])
+    @pytest.mark.parametrize("way", ["classify", "descent", "few_shot", "likelihood", "rank", "shortlist", "vote"])
+    def test_labels_and_distributions(self, way: str, multi: bool, real_vllm: str, tmp_path: Path) -> None:
+        if multi and way == "descent":
+            pytest.skip("chooses one branch")
+        examples = [Example(str(i), text) for i, text in enumerate(self.TEXTS)]
+        gold = [Example("g1", "stolen card", "cards"), Example("g2", "a recipe for soup", "food")]
+        client = connect_client(real_vllm, cache=tmp_path)
+        how = How(use_case="what it is about", multi=multi, gold=gold, few_shot=2, samples=2, encode=letters)
+        try:
+            rows = annotator(way).annotate(examples, self.TREE, client, PromptLibrary(), how)
+        finally:
+            client.close()
+        leaves = {label.id for label in self.TREE.leaves}
+        assert [row.id for row in rows] == [e.id for e in examples]
+        assert sum(not row.status.failed for row in rows) >= 3
+        for row in settle(rows, self.TREE, strength=0.0, multi=multi):
+            assert set(row.labels) <= leaves
+            assert set(row.probs) <= leaves | {"-"}
+            assert all(0 <= p <= 1 for p in row.probs.values())
+            assert row.status.failed or row.probs
+
+
+def letters(texts: Sequence[str]) -> Any:
+    """Vectors of a kind, so that no sentence model is loaded."""
+    import numpy as np
+
+    rows = np.array([[text.lower().count(c) + 0.1 for c in "abcdefghijklmnopqrstuvwxyz"] for text in texts])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 class TestProcess:
