@@ -23,7 +23,7 @@ from llmlabel.annotation import noise
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.audit import Evidence, Given, queue, read_given
 from llmlabel.annotation.audit_check import draw_check
-from llmlabel.annotation.judging import judge_probs, mixture_weights, pooled
+from llmlabel.annotation.judging import judge_probs, mixture_weights, pooled, tempered
 from llmlabel.annotation.noise import FloatArray, IntArray
 from llmlabel.annotation.panel import Column
 from llmlabel.config import AuditConfig
@@ -108,9 +108,9 @@ def run_steps(work: Work) -> int:
     """The chain itself; every step leaves its result in the run folder."""
     folder = work.folder
     write_atomic(folder.path / "taxonomy.yaml", work.given.taxonomy.dump())
-    alone, near = timed(folder, "classify", lambda: classify_rows(work))
+    alone = timed(folder, "classify", lambda: classify_rows(work))
     columns = timed(folder, "judge", lambda: judge(work, alone))
-    found, weights = timed(folder, "weigh", lambda: weigh(work, alone, near, columns))
+    found, weights = timed(folder, "weigh", lambda: weigh(work, alone, columns))
     queued = timed(folder, "write", lambda: write(work, found))
     said = metrics(work.examples, work.given, work.few, alone, found, queued, columns, weights)
     write_json(folder.path / "metrics.json", said)
@@ -132,7 +132,7 @@ def run_steps(work: Work) -> int:
 
 
 @task(name="classify", **PLAIN)
-def classify_rows(work: Work) -> tuple[Evidence, IntArray]:
+def classify_rows(work: Work) -> Evidence:
     """What the classifier and the neighbours find, without any judge; kept in the run folder."""
     path = work.folder.path / "steps" / "classifier.npz"
     if not path.is_file():
@@ -145,12 +145,15 @@ def classify_rows(work: Work) -> tuple[Evidence, IntArray]:
         np.savez_compressed(buffer, classifier=first, pooled=both, near=near)
         write_atomic(path, buffer.getvalue())
     with np.load(path) as kept:
-        return evidence(work, kept["classifier"], kept["pooled"], work.labels[kept["near"]], {}), kept["near"]
+        joint = noise.confident_joint(kept["pooled"], work.labels)
+        return evidence(work, kept["classifier"], kept["pooled"], work.labels[kept["near"]], joint, {})
 
 
-def evidence(work: Work, first: FloatArray, probs: FloatArray, near: IntArray, said: Mapping[str, Any]) -> Evidence:
-    wrong = noise.wrongness(probs, work.labels, noise.transition(noise.confident_joint(probs, work.labels)))
-    return Evidence(work.classes, work.labels, first, probs, wrong, near, said)
+def evidence(
+    work: Work, first: FloatArray, probs: FloatArray, near: IntArray, joint: FloatArray, said: Mapping[str, Any]
+) -> Evidence:
+    wrong = noise.wrongness(probs, work.labels, noise.transition(joint))
+    return Evidence(work.classes, work.labels, first, probs, wrong, near, joint, said)
 
 
 def judges(config: AuditConfig) -> list[Annotator]:
@@ -190,17 +193,20 @@ def sampled(work: Work) -> IntArray:
 
 
 @task(name="weigh", **PLAIN)
-def weigh(work: Work, alone: Evidence, near: IntArray, columns: Sequence[Column]) -> tuple[Evidence, dict[str, float]]:
-    """The classifier's probabilities and the judges' as one."""
+def weigh(work: Work, alone: Evidence, columns: Sequence[Column]) -> tuple[Evidence, dict[str, float]]:
+    """The classifier's probabilities and the judges' as one; what is mixed up with what, the classifier alone says: judges saw
+    suspicious rows only."""
     if not columns:
         return alone, {}
     ids, sample = [e.id for e in work.judged], np.zeros(len(work.rows), dtype=bool)
     sample[sampled(work)] = True
-    probs = [judge_probs(column.rows, ids, work.classes, work.labels, sample) for column in columns]
+    raw = [judge_probs(column.rows, ids, work.classes, work.labels, sample) for column in columns]
+    probs = [tempered(p, work.labels, sample) for p in raw]
     whole = sample & ~np.any([np.isnan(p).any(axis=1) for p in probs], axis=0)
     weights = mixture_weights([alone.pooled[whole], *(p[whole] for p in probs)], work.labels[whole])
     said = {i: [column.rows[i] for column in columns if i in column.rows] for i in ids}
-    found = evidence(work, alone.classifier, pooled(alone.pooled, probs, weights.tolist()), work.labels[near], said)
+    mixed = pooled(alone.pooled, probs, weights.tolist())
+    found = evidence(work, alone.classifier, mixed, alone.near, alone.joint, said)
     names = ["classifier and neighbours", *(column.name for column in columns)]
     return found, dict(zip(names, np.round(weights, 3).tolist(), strict=True))
 

@@ -36,7 +36,7 @@ def metrics(
     """metrics.json: what was counted, the estimated errors by label, and labels that may be one."""
     names = {label.id: label.name for label in given.taxonomy.labels}
     classes = [names.get(label, label) for label in found.classes]
-    joint = noise.confident_joint(found.pooled, found.given)
+    joint = found.joint
     off = Counter(given.off_list.values())
     without = sum(given.label[i] is None and e.id not in given.off_list for i, e in enumerate(examples))
     about = {

@@ -220,6 +220,26 @@ class AnnotateConfig(LabellingConfig):
         return self
 
 
+class AuditConfig(LabellingConfig):
+    """`llmlabel run audit`: labels somebody gave, and which of them are probably wrong."""
+
+    label_column: str = Field("label", description="Column with the labels to audit.")
+    taxonomy: Path | None = Field(None, description="A taxonomy.yaml the labels are from; default: the distinct labels.")
+    use_case: str = Field("", description="The question the labels answer, for judges; default: the taxonomy's own.")
+    ask: int = Field(
+        500, ge=0, description="Most suspicious rows each judge is asked about; fewer where fewer errors are estimated."
+    )
+    ask_random: int = Field(100, ge=0, description="Rows drawn at random that judges are asked about too, to weigh them by.")
+    check: Path | None = Field(None, description="The run's check.csv with verdicts filled in.")
+    check_rows: int = Field(100, ge=2, description="Rows drawn for check.csv, half of them flagged.")
+    student: Literal["logistic_regression", "lightgbm", "mlp"] = Field(
+        "logistic_regression", description="The classifier that is cross-validated on the given labels."
+    )
+
+    def definition(self) -> dict[str, Any]:
+        return {k: v for k, v in super().definition().items() if k != "check"}
+
+
 C = TypeVar("C", bound=CommonConfig)
 
 

@@ -78,7 +78,7 @@ class Evidence:
     Args:
         given: (n,) class index. classifier: (n, K) trained without the row. pooled: (n, K) with neighbours and judges.
         wrong: (n,) probability that the given label is wrong. near: (n, k) class index of the neighbours' labels.
-        said: row id -> answers of the judges.
+        joint: (K, K) rows by given label and true class, estimated. said: row id -> answers of the judges.
     """
 
     classes: Sequence[str]
@@ -87,6 +87,7 @@ class Evidence:
     pooled: FloatArray
     wrong: FloatArray
     near: IntArray
+    joint: FloatArray
     said: Mapping[str, Sequence[Annotation]] = field(default_factory=dict)
 
 

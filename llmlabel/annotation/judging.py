@@ -48,6 +48,30 @@ def judge_probs(
     return found
 
 
+def tempered(probs: FloatArray, given: IntArray, sample: BoolArray) -> FloatArray:
+    """The distributions to the power under which the given labels of the sample are likeliest, neither too sure nor too little.
+
+    Args:
+        probs: (n, K), NaN rows where there is no answer. sample: (n,) rows drawn at random.
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.flatnonzero(sample & ~np.isnan(probs).any(axis=1))
+    if not len(rows):
+        return probs
+    logps, label = np.log(safe(np.nan_to_num(probs))), given[rows]
+
+    def powered(power: float) -> FloatArray:
+        raised = np.exp(power * logps)
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+    def loss(power: float) -> float:
+        return -float(np.log(safe(powered(power)[rows])[np.arange(len(rows)), label]).mean())
+
+    best = minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x
+    return np.where(np.isnan(probs), np.nan, powered(float(best)))
+
+
 def pooled(probs: FloatArray, judges: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
     """(n, K) the mixture of the classifier's probabilities with those judges who gave an answer.
 

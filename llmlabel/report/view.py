@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmlabel.records import Label, Status
 from llmlabel.report import account, quality, words
+from llmlabel.report.audit import Audit, audit
 from llmlabel.report.evidence import Evidence, evidence
 from llmlabel.report.files import RunFiles
 from llmlabel.report.growth import Growth, growth
@@ -61,6 +62,7 @@ class Page:
     summary: list[str]
     statuses: list[StatusCount]
     evidence: Evidence | None
+    audit: Audit | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
@@ -80,13 +82,15 @@ def gather(folder: Path, files: RunFiles) -> Page:
     config = files.run.get("config") or {}
     use_case = files.taxonomy.use_case or str(config.get("use_case") or "")
     _draw_bars(tree)
+    audited = audit(folder, files)
     return Page(
-        title=words.clean(use_case, 200) or "A taxonomy of texts",
+        title=words.clean(use_case, 200) or ("Labels that may be wrong" if audited else "A taxonomy of texts"),
         run_name=words.clean(folder.resolve().name, 80),
         started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
-        summary=_summary(files),
+        summary=audited.summary if audited else _summary(files),
         statuses=_statuses(files),
         evidence=evidence(files, folder.name),
+        audit=audited,
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),

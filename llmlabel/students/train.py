@@ -101,7 +101,7 @@ def _train(vectors: FloatArray, targets: Sequence[str], seed: int, student: str)
     counts = np.bincount(codes)
     chosen, scores, threshold = names[0], {}, 0.0
     if len(codes) >= FEWEST_ROWS and len(labels) > 1 and counts.max() >= TOO_FEW:
-        tried = {name: _cross_validated(name, vectors, codes, len(labels), seed) for name in names}
+        tried = {name: out_of_sample(vectors, codes, len(labels), seed, name) for name in names}
         chosen = _simplest_of_the_best(tried, codes)
         scores = _scores(tried, chosen, codes)
         threshold = _threshold(tried[chosen], codes)
@@ -110,19 +110,27 @@ def _train(vectors: FloatArray, targets: Sequence[str], seed: int, student: str)
     return Classifier(final, labels, threshold, {"name": chosen, "rows": len(codes), **scores})
 
 
-def _cross_validated(name: str, vectors: FloatArray, codes: NDArray[np.int64], classes: int, seed: int) -> FloatArray:
-    """Out-of-fold probabilities, (N, K)."""
+def out_of_sample(
+    vectors: FloatArray, targets: NDArray[np.int64], classes: int, seed: int, student: str, learn: NDArray[np.bool_] | None = None
+) -> FloatArray:
+    """Probabilities by students that have not seen the row, (N, K); zeros where no class has a row for every fold.
+
+    Args:
+        vectors: (N, D). targets: (N,) in 0..K-1. student: a name. learn: (N,) rows that may be learned from; None: all.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    proba = np.zeros((len(codes), classes))
+    proba = np.zeros((len(targets), classes))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        splits = list(folds.split(vectors, codes)) if np.bincount(codes).max() >= FOLDS else []
-    for learn, test in splits:
-        model = student_class(name)()
-        model.fit(vectors[learn], codes[learn], classes, seed)
-        proba[test] = model.predict_proba(vectors[test])
+        splits = list(folds.split(vectors, targets)) if np.bincount(targets).max() >= FOLDS else []
+    for rows, test in splits:
+        rows = rows if learn is None else rows[learn[rows]]
+        model = student_class(student)()
+        with threadpool_limits(1):
+            model.fit(vectors[rows], targets[rows], classes, seed)
+            proba[test] = model.predict_proba(vectors[test])
     return proba
 
 
