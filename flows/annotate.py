@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,21 +13,19 @@ import numpy as np
 from llmlabel.flows import annotators as asking_of
 from llmlabel.flows import cascade, labelling, proof
 from llmlabel.flows.annotators import Asking, read_annotators
-from llmlabel.flows.common import Follower, carry_out, failed_rows, show_table, timed
+from llmlabel.flows.common import Desk, carry_out, failed_rows, show_table, timed
 from llmlabel.flows.gaps import gaps
 from llmlabel.flows.labelling import PLAIN
 from prefect import flow, task
 
-from llmlabel import embedding
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.decide import Decision, decide
 from llmlabel.annotation.explain import EXPLAIN, explain
 from llmlabel.annotation.panel import Column, Gold, Panel, classes_of, read_given, read_gold
 from llmlabel.config import AnnotateConfig
 from llmlabel.data import read_examples, read_rows
-from llmlabel.embedding import Vectors
 from llmlabel.errors import ConfigError, DataError
-from llmlabel.events import counter, emit
+from llmlabel.events import emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy, fold
@@ -35,45 +33,18 @@ from llmlabel.review import Correction, history, load_corrections
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 from llmlabel.students.train import Classifier
 
-FIT_ON = 20_000  # texts TF-IDF vectors learn their words from
 ALONE = "a model labels every text of a multi-label run, since the classifier has one label per text; leave label_with_llm empty"
 
 
 @dataclass
-class Work:
-    """What the steps of one run share; a plain object, so that Prefect does not look inside."""
+class Work(Desk):
+    """What the steps of one run share."""
 
     config: AnnotateConfig
-    examples: list[Example]
     taxonomy: Taxonomy
     corrections: Mapping[str, Correction]
     given: Sequence[Column]
     old: Run | None
-    folder: RunFolder
-    models: Models
-
-    @cached_property
-    def follow(self) -> Follower:
-        return Follower(self.models, self.folder.id)
-
-    @cached_property
-    def by_id(self) -> dict[str, Example]:
-        return {e.id: e for e in self.examples}
-
-    @cached_property
-    def embedder(self) -> embedding.Embedder:
-        texts = [e.text for e in self.examples[:FIT_ON]]
-        return embedding.connect(self.config.embedder, fit_on=texts, seed=self.config.seed, client=self.models.embeddings)
-
-    @cached_property
-    def vectors(self) -> embedding.VectorCache:
-        return embedding.VectorCache(self.config.cache)
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        return self.vectors.encode(self.embedder, list(texts))
-
-    def counter(self, step: str, total: int) -> Callable[[int], None]:
-        return counter(self.follow, step, total)
 
     @cached_property
     def gold(self) -> Gold:
@@ -142,10 +113,9 @@ def annotate(config: AnnotateConfig) -> dict[str, Any]:
     }  # fmt: skip
 
     def steps(folder: RunFolder, models: Models) -> int:
-        return run_steps(Work(config, examples, taxonomy, corrections, given, old, folder, models))
+        return run_steps(Work(config, examples, folder, models, taxonomy, corrections, given, old))
 
-    result: dict[str, Any] = carry_out(config, "annotate", examples, extra, steps, shown)
-    return result
+    return carry_out(config, "annotate", examples, extra, steps, shown)
 
 
 def _digest(value: Any) -> str | None:
@@ -202,17 +172,13 @@ def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
         return [*work.given, *(asking_of.answers(work.asking, one, n, rows) for n, one in enumerate(who))], None
 
     def ask(n: int, part: str, some: Sequence[Example]) -> Column:
-        found: Column = asking_of.answers(work.asking, who[n], n, some, f"-{part}")
-        return found
+        return asking_of.answers(work.asking, who[n], n, some, f"-{part}")
 
     def cost(column: Column) -> float:
         return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
 
     classes = classes_of(work.taxonomy)
-    found: tuple[list[Column], cascade.Routed] = cascade.run(
-        len(who), ask, cost, rows, classes, work.gold, config.target_precision, config.delta, config.seed
-    )
-    return found
+    return cascade.run(len(who), ask, cost, rows, classes, work.gold, config.target_precision, config.delta, config.seed)
 
 
 @task(name="decide", **PLAIN)

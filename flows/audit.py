@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from llmlabel.flows.annotators import Annotator, Asking, answers, read_annotators
 from llmlabel.flows.audit_results import check, estimate, metrics, shown
-from llmlabel.flows.common import Follower, carry_out, failed_rows, timed
+from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.labelling import PLAIN, write_failures
 from prefect import flow, task
 
-from llmlabel import embedding
 from llmlabel.annotation import noise
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.audit import Evidence, Given, queue, read_given
@@ -28,7 +27,6 @@ from llmlabel.annotation.noise import FloatArray, IntArray
 from llmlabel.annotation.panel import Column
 from llmlabel.config import AuditConfig
 from llmlabel.data import read_examples
-from llmlabel.embedding import Vectors
 from llmlabel.errors import DataError
 from llmlabel.events import emit
 from llmlabel.llm import Models
@@ -38,7 +36,6 @@ from llmlabel.records import Example, Taxonomy
 from llmlabel.runs import DONE, PARTIAL, RunFolder, write_atomic, write_json
 from llmlabel.students.train import out_of_sample
 
-FIT_ON = 20_000  # texts TF-IDF vectors learn their words from
 ASK_PER_ERROR = 3  # suspicious rows judges are asked about, for each estimated error
 EXCERPT = 300  # characters of a text in audit.parquet
 SCHEMA = pa.schema(
@@ -48,17 +45,14 @@ SCHEMA = pa.schema(
 
 
 @dataclass
-class Work:
+class Work(Desk):
     """What the steps of one run share. `rows`: places of those that can be judged; `classes`: ids of theirs."""
 
     config: AuditConfig
-    examples: list[Example]
     given: Given
     rows: list[int]
     classes: list[str]
     few: Mapping[str, int]
-    folder: RunFolder
-    models: Models
 
     @cached_property
     def labels(self) -> IntArray:
@@ -68,18 +62,6 @@ class Work:
     @property
     def judged(self) -> list[Example]:
         return [self.examples[i] for i in self.rows]
-
-    @cached_property
-    def vectors(self) -> embedding.VectorCache:
-        return embedding.VectorCache(self.config.cache)
-
-    @cached_property
-    def embedder(self) -> embedding.Embedder:
-        texts = [e.text for e in self.examples[:FIT_ON]]
-        return embedding.connect(self.config.embedder, fit_on=texts, seed=self.config.seed, client=self.models.embeddings)
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        return self.vectors.encode(self.embedder, list(texts))
 
 
 @flow(name="audit", flow_run_name="audit of {config.title}", validate_parameters=False, persist_result=False)
@@ -98,7 +80,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     extra = {"prompts": PromptLibrary(config.prompts).hashes(pinned()), "taxonomy": given.taxonomy.model_dump()}
 
     def steps(folder: RunFolder, models: Models) -> int:
-        return run_steps(Work(config, examples, given, rows, classes, few, folder, models))
+        return run_steps(Work(config, examples, folder, models, given, rows, classes, few))
 
     found: dict[str, Any] = carry_out(config, "audit", examples, extra, steps, shown)
     return found | ({"checked": check(config)} if config.check else {})
@@ -180,7 +162,7 @@ def judge(work: Work, alone: Evidence) -> list[Column]:
     known = [Example(e.id, e.text, work.given.label[i]) for e, i in zip(work.judged, work.rows, strict=True)]
     asking = Asking(
         config, work.folder, work.models, work.given.taxonomy, PromptLibrary(config.prompts), work.encode,
-        config.use_case or work.given.taxonomy.use_case, Follower(work.models, work.folder.id), gold=known,
+        config.use_case or work.given.taxonomy.use_case, work.follow, gold=known,
     )  # fmt: skip
     rows = [work.judged[n] for n in asked]
     return [answers(asking, one, n, rows) for n, one in enumerate(who)]

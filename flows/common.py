@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from llmlabel import embedding
 from llmlabel.config import CommonConfig
 from llmlabel.data import fingerprint
 from llmlabel.errors import LlmlabelError
-from llmlabel.events import emit
+from llmlabel.events import counter, emit
 from llmlabel.llm import Client, Models
 from llmlabel.llm.prices import Prices
 from llmlabel.records import Example
@@ -28,6 +31,7 @@ from llmlabel.report import write_report
 from llmlabel.runs import RunFolder
 
 ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
+FIT_ON = 20_000  # texts TF-IDF vectors learn their words from
 READ_EVERY = 0.25  # seconds between two looks into the ledger
 RATE_OVER = 2.0  # seconds that requests per second are counted over
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
@@ -149,6 +153,42 @@ def failed_rows(folder: RunFolder, failures: Sequence[dict[str, Any]]) -> None:
         emit("note", text=f"{worth} rows failed, see failures.jsonl; to ask them again: llmlabel retry {folder.path}")
 
 
+@dataclass
+class Desk:
+    """What the steps of a run work with: settings, rows, folder, models, and vectors made when first asked for. A plain
+    object, so that Prefect does not look inside."""
+
+    config: CommonConfig
+    examples: list[Example]
+    folder: RunFolder
+    models: Models
+
+    @cached_property
+    def follow(self) -> Follower:
+        return Follower(self.models, self.folder.id)
+
+    @cached_property
+    def by_id(self) -> dict[str, Example]:
+        return {e.id: e for e in self.examples}
+
+    @cached_property
+    def embedder(self) -> embedding.Embedder:
+        texts = [e.text for e in self.examples[:FIT_ON]]
+        return embedding.connect(self.config.embedder, fit_on=texts, seed=self.config.seed, client=self.models.embeddings)
+
+    @cached_property
+    def vectors(self) -> embedding.VectorCache:
+        return embedding.VectorCache(self.config.cache)
+
+    def encode(self, texts: Sequence[str]) -> embedding.Vectors:
+        """(N, D) unit vectors, from the store where they are there."""
+        return self.vectors.encode(self.embedder, list(texts))
+
+    def counter(self, step: str, total: int) -> Callable[[int], None]:
+        """An `on_done` that reports a step's progress."""
+        return counter(self.follow, step, total)
+
+
 def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -225,6 +265,6 @@ def link(path: Path) -> str:
 
 
 __all__ = [
-    "Follower", "account", "by_model", "carry_out", "exit_code", "failed_rows", "link", "open_run", "show_markdown", "show_table",
-    "timed",
+    "Desk", "Follower", "account", "by_model", "carry_out", "exit_code", "failed_rows", "link", "open_run", "show_markdown",
+    "show_table", "timed",
 ]  # fmt: skip

@@ -57,8 +57,7 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     def steps(folder: RunFolder, models: Models) -> int:
         return run_steps(timed(folder, "open", lambda: Work(config, examples, folder, models)))
 
-    result: dict[str, Any] = carry_out(config, "taxonomy", examples, {"prompts": hashes, "taxonomy": given}, steps, shown)
-    return result
+    return carry_out(config, "taxonomy", examples, {"prompts": hashes, "taxonomy": given}, steps, shown)
 
 
 def run_steps(work: Work) -> int:

@@ -7,17 +7,17 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmlabel.config import AnnotateConfig, CommonConfig, TaxonomyConfig
+from llmlabel.config import AnnotateConfig, AuditConfig, CommonConfig, TaxonomyConfig
 from llmlabel.records import Status
 from llmlabel.report import words
 from llmlabel.report.files import Failures, RunFiles
 
 OPTIONS = (  # of any flow, in the order they are shown; other settings go through --set
     "data", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy", "annotations", "multi_label",
-    "method", "max_labels", "levels", "induce_on", "batch_size", "samples", "few_shot", "consensus", "target_precision", "cascade",
-    "explain", "label_with_llm", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
+    "method", "max_labels", "levels", "induce_on", "batch_size", "samples", "few_shot", "consensus", "target_precision",
+    "cascade", "explain", "ask", "label_with_llm", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
 )  # fmt: skip
-KINDS: dict[str, type[CommonConfig]] = {"taxonomy": TaxonomyConfig, "annotate": AnnotateConfig}
+KINDS: dict[str, type[CommonConfig]] = {"taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig}
 
 
 @dataclass
