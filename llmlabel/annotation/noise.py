@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-Learn = Callable[[BoolArray], FloatArray]  # rows that may be learned from -> (N, L) out-of-sample probabilities
+Learn = Callable[[BoolArray], NDArray[np.floating[Any]]]  # rows that may be learned from -> (N, L) out-of-sample probabilities
 
 NEIGHBOURS = 10
 FEWEST = 5  # rows of a class, for it to be judged: one for each fold

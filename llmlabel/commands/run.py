@@ -113,8 +113,8 @@ def annotate(
 
     config = common.build(
         AnnotateConfig, taxonomy=taxonomy, use_case=use_case, annotators=annotator or None, annotations=annotations,
-        multi_label=multi_label, samples=samples, few_shot=few_shot, consensus=consensus, target_precision=target_precision, cascade=cascade,
-        explain=explain, label_with_llm=label_with_llm,
+        multi_label=multi_label, samples=samples, few_shot=few_shot, consensus=consensus, target_precision=target_precision,
+        cascade=cascade, explain=explain, label_with_llm=label_with_llm,
     )  # fmt: skip
     if common.estimate:
         from llmlabel.flows.estimate_annotate import estimate_annotate

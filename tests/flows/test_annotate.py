@@ -61,7 +61,7 @@ def test_two_annotators_to_proved_labels(cli, data, taxonomy, tmp_path) -> None:
     out = tmp_path / "run"
     who = ("--annotator", f"fake-1@{cli.server.url}", "--annotator", "nearest")
     given = ("--gold-column", "gold", "--target-precision", ".9", *who)
-    code, events, err = annotate(cli, data, taxonomy, out, *given)
+    code, _, err = annotate(cli, data, taxonomy, out, *given)
     assert code == 0, err
     run = load_run(out)
     truth = {row["id"]: row["topic"] for row in pq.read_table(data).to_pylist()}
@@ -183,11 +183,11 @@ def test_a_wider_taxonomy_asks_only_what_it_may_change(cli, data, taxonomy, tmp_
 
 def test_cascade_asks_the_model_only_what_vectors_left_unsure(cli, data, taxonomy, tmp_path) -> None:
     who = ("--annotator", "nearest", "--annotator", f"fake-1@{cli.server.url}", "--cascade")
-    code, events, err = annotate(cli, data, taxonomy, tmp_path / "run", "--gold-column", "gold", "--target-precision", ".9", *who)
+    code, _, err = annotate(cli, data, taxonomy, tmp_path / "run", "--gold-column", "gold", "--target-precision", ".9", *who)
     assert code == 0, err
     run = load_run(tmp_path / "run")
     cascade = run.metrics["cascade"]
-    assert [stage["asked"] for stage in cascade["stages"]][0] == 240
+    assert cascade["stages"][0]["asked"] == 240
     assert questions(cli) == cascade["stages"][1]["asked"] < 240
     assert sum(stage["accepted"] for stage in cascade["stages"]) + cascade["people"] == 240
 
