@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,22 +13,24 @@ import numpy as np
 from llmlabel.flows import annotators as asking_of
 from llmlabel.flows import cascade, labelling, proof
 from llmlabel.flows.annotators import Asking, read_annotators
-from llmlabel.flows.common import Desk, carry_out, failed_rows, show_table, timed
+from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.gaps import gaps
+from llmlabel.flows.known import Known
 from llmlabel.flows.labelling import PLAIN
+from llmlabel.flows.progress import show_table
 from prefect import flow, task
 
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.decide import Decision, decide
 from llmlabel.annotation.explain import EXPLAIN, explain
-from llmlabel.annotation.panel import Column, Gold, Panel, classes_of, read_given, read_gold
+from llmlabel.annotation.panel import Column, Panel, classes_of, read_given
 from llmlabel.config import AnnotateConfig
 from llmlabel.data import read_examples, read_rows
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.events import emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
-from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy, fold
+from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy
 from llmlabel.review import Correction, history, load_corrections
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 from llmlabel.students.train import Classifier
@@ -47,35 +49,8 @@ class Work(Desk):
     old: Run | None
 
     @cached_property
-    def gold(self) -> Gold:
-        """True labels to learn from and to measure by: the gold column, and what people said of rows drawn at random."""
-        found = read_gold(self.examples, self.taxonomy)
-        drawn, told = self._reviewed(only_random=True), self._reviewed(only_random=False)
-        return Gold({i: told.get(i, labels) for i, labels in found.labels.items()} | drawn, found.strange)
-
-    @cached_property
-    def human(self) -> dict[str, tuple[str, ...]]:
-        """What people said of rows, whatever they were drawn by: their label is the row's label."""
-        return self._reviewed(only_random=False)
-
-    @cached_property
-    def reviewed(self) -> dict[str, Correction]:
-        """By row id, what people said with labels this taxonomy has; also of other rows with the very same text."""
-        known = {label.id for label in self.taxonomy.leaves}
-        said = {i: c for i, c in self.corrections.items() if i in self.by_id and known.issuperset(c.labels)}
-        twins: dict[str, Correction] = {}
-        for i, c in said.items():
-            twins.setdefault(fold(self.by_id[i].text), replace(c, drawn="queue"))
-        return {e.id: twins[fold(e.text)] for e in self.examples if fold(e.text) in twins} | said
-
-    def _reviewed(self, only_random: bool) -> dict[str, tuple[str, ...]]:
-        return {i: tuple(c.labels) for i, c in self.reviewed.items() if c.drawn == "random" or not only_random}
-
-    @cached_property
-    def solved(self) -> list[Example]:
-        """Rows with a known label, to be shown as examples and looked for as neighbours; `gold` holds label ids."""
-        labels = {**self.gold.labels, **self.human}
-        return [Example(i, self.by_id[i].text, "|".join(names) or "-") for i, names in labels.items() if i in self.by_id]
+    def known(self) -> Known:
+        return Known(self.examples, self.taxonomy, self.corrections)
 
     @cached_property
     def asking(self) -> Asking:
@@ -84,7 +59,7 @@ class Work(Desk):
         return Asking(
             config, self.folder, self.models, self.taxonomy, PromptLibrary(config.prompts), self.encode,
             config.use_case or self.taxonomy.use_case, self.follow, config.multi_label, config.few_shot, config.order_sample,
-            self.solved, fresh, self.old,
+            self.known.solved, fresh, self.old,
         )  # fmt: skip
 
 
@@ -126,7 +101,13 @@ def run_steps(work: Work) -> int:
     """The chain itself; every step leaves its result in the run folder."""
     folder, config = work.folder, work.config
     write_atomic(folder.path / "taxonomy.yaml", work.taxonomy.dump())
-    _say_gold(work)
+    for note in work.known.notes():
+        emit("note", text=note)
+    if config.target_precision and not work.known.gold.labels:
+        raise ConfigError(
+            "--target-precision is a promise, and a promise needs gold: name --gold-column, or run without it, then "
+            "`llmlabel review export` and `import`, and start again with --from"
+        )
     columns, routed = timed(folder, "label", lambda: ask_all(work))
     made = timed(folder, "decide", lambda: settle(work, columns, routed))
     labelled = made.rows | _by_people(work)
@@ -138,29 +119,6 @@ def run_steps(work: Work) -> int:
     timed(folder, "score", lambda: score(work, made, labelled, classifier, statuses))
     failed_rows(folder, failures)
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
-
-
-def _say_gold(work: Work) -> None:
-    strange = work.gold.strange
-    if strange:
-        most = ", ".join(f"{value!r} ({n})" for value, n in Counter(strange).most_common(5))
-        text = f"{sum(strange.values())} gold labels are no label of the taxonomy and are not used: {most}"
-        emit("note", text=text)
-    if lost := [i for i in work.corrections if i not in work.reviewed]:
-        why = "their rows are not in the data, or their labels not in the taxonomy"
-        emit("note", text=f"{len(lost)} of {len(work.corrections)} corrections are not used: {why} ({', '.join(lost[:3])})")
-    column = read_gold(work.examples, work.taxonomy).labels
-    if differ := [i for i, labels in work.human.items() if i in column and set(column[i]) != set(labels)]:
-        text = f"{len(differ)} rows have another label in the gold column than people gave them ({', '.join(differ[:3])})"
-        emit("note", text=f"{text}; what people said is taken")
-    if work.gold.labels:
-        return
-    if work.config.target_precision:
-        raise ConfigError(
-            "--target-precision is a promise, and a promise needs gold: name --gold-column, or run without it, then "
-            "`llmlabel review export` and `import`, and start again with --from"
-        )
-    emit("note", text="no gold: confidences are not calibrated and nothing is promised")
 
 
 @task(name="ask", **PLAIN)
@@ -178,7 +136,7 @@ def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
         return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
 
     classes = classes_of(work.taxonomy)
-    return cascade.run(len(who), ask, cost, rows, classes, work.gold, config.target_precision, config.delta, config.seed)
+    return cascade.run(len(who), ask, cost, rows, classes, work.known.gold, config.target_precision, config.delta, config.seed)
 
 
 @task(name="decide", **PLAIN)
@@ -186,7 +144,7 @@ def settle(work: Work, columns: list[Column], routed: cascade.Routed | None) -> 
     config, asked = work.config, {i for column in columns for i in column.rows}
     panel = Panel([e.id for e in work.examples if e.id in asked and e.text.strip()], classes_of(work.taxonomy), columns)
     made = decide(
-        panel, work.gold, several=config.multi_label, method=config.consensus,
+        panel, work.known.gold, several=config.multi_label, method=config.consensus,
         target=None if routed else config.target_precision, delta=config.delta, epsilon=config.epsilon, seed=config.seed,
     )  # fmt: skip
     if routed:
@@ -202,7 +160,7 @@ def _asked(work: Work) -> list[Example]:
     size, full = work.config.label_with_llm, [e for e in work.examples if e.text.strip()]
     if size is None or size >= len(full):
         return full
-    known = {e.id for e in full if e.id in work.gold.labels}
+    known = {e.id for e in full if e.id in work.known.gold.labels}
     rest = [e for e in full if e.id not in known]
     spread = labelling.spread(work.encode([e.text for e in rest]), max(0, size - len(known)), work.config.seed)
     chosen = known | {rest[i].id for i in spread}
@@ -212,9 +170,9 @@ def _asked(work: Work) -> list[Example]:
 def _by_people(work: Work) -> dict[str, Annotation]:
     """Rows people have looked at: their word stands."""
     found = {}
-    for i, labels in work.human.items():
+    for i, labels in work.known.human.items():
         status = Status.OK if labels else Status.NONE_FITS
-        who = work.reviewed[i].by or "reviewer"
+        who = work.known.reviewed[i].by or "reviewer"
         found[i] = Annotation(i, labels[0] if labels else None, status, list(labels), 1.0, source="human", annotator=who)
     return found
 
@@ -225,7 +183,7 @@ def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
     where it labels others, so that they can say how good it is."""
     if work.config.multi_label:
         return None
-    held = set(work.gold.labels) - set(work.human) if work.config.label_with_llm else set()
+    held = set(work.known.gold.labels) - set(work.known.human) if work.config.label_with_llm else set()
     rows = [row for row in labelled if row.id not in held]
     classifier: Classifier = labelling.fit_student(rows, work.by_id, work.encode, work.config.student, work.config.seed)
     folder = work.folder.path / "classifier"
@@ -269,7 +227,7 @@ def score(
     folder = work.folder.path
     used = {column.name: proof.spent(column, work.models, work.folder) for column in made.panel.columns if column.spec}
     found = proof.metrics(
-        made, work.gold, used, labelled, classifier, work.corrections, _votes(work), _everything(work, made, classifier)
+        made, work.known.gold, used, labelled, classifier, work.corrections, _votes(work), _everything(work, made, classifier)
     )
     found["order_bias"] = work.asking.order_bias
     found["coverage"], proposed = gaps(list(labelled.values()), work.by_id, work.taxonomy, work.encode, work.config.seed)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from llmlabel.flows.common import show_table
 from llmlabel.flows.estimate import Step, filled, label_table, total
+from llmlabel.flows.progress import show_table
 
 from llmlabel.annotation import noise
 from llmlabel.annotation.annotators.classify import MOST_LABELS, PROMPTS

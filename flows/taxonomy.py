@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Any
 
 from llmlabel.flows import labelling, teaching
-from llmlabel.flows.common import Follower, carry_out, failed_rows, show_table, timed
+from llmlabel.flows.common import carry_out, failed_rows, timed
 from llmlabel.flows.labelling import PLAIN
+from llmlabel.flows.progress import Follower, show_table
 from prefect import flow, task
 
 from llmlabel.annotation import label as labels_of

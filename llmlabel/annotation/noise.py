@@ -52,10 +52,10 @@ def class_probs(learn: Learn, shares: FloatArray, given: IntArray) -> tuple[Floa
     """
     from cleanlab.filter import find_label_issues
 
-    first = learn(np.ones(len(given), dtype=bool))
+    first = np.asarray(learn(np.ones(len(given), dtype=bool)), dtype=np.float64)
     clean = ~find_label_issues(given, safe(first), n_jobs=1)
     clean |= (np.bincount(given[clean], minlength=first.shape[1]) < FEWEST)[given]
-    second = learn(clean)
+    second = np.asarray(learn(clean), dtype=np.float64)
     return second, (second + shares) / 2
 
 

@@ -22,7 +22,7 @@ class Axis:
     def at(self, value: float) -> float:
         """The pixel of a value; values outside stand at the edge."""
         if self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else 0.0
+            share = (math.log(value) - math.log(self.low)) / math.log(self.high / self.low) if value > 0 else 0.0
         else:
             share = (value - self.low) / (self.high - self.low)
         return round(self.start + (self.end - self.start) * min(max(share, 0.0), 1.0), 1)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from llmlabel.flows import common
+from llmlabel.flows import progress
 
 from llmlabel.events import listening
 from llmlabel.llm.ledger import NANO, Totals
@@ -36,14 +36,14 @@ class FakeModels:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr(common.time, "monotonic", lambda: now.seconds)
-    monkeypatch.setattr(common.Follower, "_show", lambda *_: None)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(progress.Follower, "_show", lambda *_: None)
     return now
 
 
 def test_the_ledger_is_read_at_most_five_times_a_second(clock: Any) -> None:
     models, events = FakeModels(), list[dict[str, Any]]()
-    follow = common.Follower(models, "r")  # type: ignore[arg-type]
+    follow = progress.Follower(models, "r")  # type: ignore[arg-type]
     with listening(events.append):
         for n in range(1, 2001):
             clock.seconds += 0.005
@@ -60,7 +60,7 @@ def test_the_ledger_is_read_at_most_five_times_a_second(clock: Any) -> None:
 
 def test_the_last_event_of_a_step_is_up_to_date(clock: Any) -> None:
     models, events = FakeModels(), list[dict[str, Any]]()
-    follow = common.Follower(models, "r")  # type: ignore[arg-type]
+    follow = progress.Follower(models, "r")  # type: ignore[arg-type]
     with listening(events.append):
         follow("label", 1, 2)
         models.sent = 9
@@ -80,6 +80,6 @@ def test_traffic_by_model() -> None:
     lines.append({"model": "other", "prompt_tokens": 99, "completion_tokens": 9, "cost": 9.0})
     model = {"model": "m", "answered": 7, "from_cache": 1, "retries": {"429": 2}, "most_in_flight": [3, 4],
              "latency_s": {"p50": 0.1, "p90": 0.2, "p99": 0.3}}  # fmt: skip
-    (row,) = common.by_model({"models": {"m@http://a/v1": model}, "cost": {"by_step": lines}})
+    (row,) = progress.by_model({"models": {"m@http://a/v1": model}, "cost": {"by_step": lines}})
     assert (row["tokens"], row["cost"], row["requests"], row["most in flight"], row["retries"]) == (30, 0.5, 7, 7, "2 429")
     assert (row["p50 s"], row["p99 s"]) == (0.1, 0.3)

@@ -140,7 +140,7 @@ def test_labels_say_which_rows_are_suspect_and_a_file_says_why(tmp_path: Path) -
     examples = [Example(i, text) for i, text in texts.items()]
     teacher = {i: Annotation(i, "parcels", Status.OK, suspect=i == "a") for i in texts}  # an older run may have thought so
     file = tmp_path / "labels.parquet"
-    labelling.write_labels(file, examples, teacher, None, None, lambda n: None, 0.0)  # type: ignore[arg-type]
+    labelling.write_labels(file, examples, teacher, lambda rows: [], lambda n: None, 0.0)
     assert pq.read_table(file).column("suspect").to_pylist() == [False, True, False]
     lines = [json.loads(line) for line in (tmp_path / "suspects.jsonl").read_text().splitlines()]
     assert lines == [{"id": "b", "reasons": ["instruction to the model: ignore all previous instructions"]}]
