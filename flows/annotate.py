@@ -181,7 +181,7 @@ def _by_people(work: Work) -> dict[str, Annotation]:
 def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
     """A classifier that learns from the labels, for `llmlabel apply` and for rows that were not asked; not from gold rows
     where it labels others, so that they can say how good it is."""
-    if work.config.multi_label:
+    if work.config.multi_label or all(row.status.failed for row in labelled):
         return None
     held = set(work.known.gold.labels) - set(work.known.human) if work.config.label_with_llm else set()
     rows = [row for row in labelled if row.id not in held]
@@ -216,6 +216,9 @@ def _nobody(rows: Sequence[Example]) -> list[Annotation]:
 def give_reasons(work: Work, labelled: Mapping[str, Annotation]) -> None:
     rows = [row for row in labelled.values() if row.status is Status.OK and row.source == "llm"]
     client, count = work.models["label"], work.counter("explain", len(rows))
+    if not client.backend.features.writes:
+        emit("note", text=f"no reasons: {client.backend.model} scores labels and cannot write; --llm names another model")
+        return
     found = explain(rows, work.by_id, work.taxonomy, client, work.asking.prompts, work.asking.how([], count))
     labelling.write_failures(work.folder.path / "explanations.jsonl", found)
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from llmlabel.flows import annotate
 from llmlabel.flows.annotators import Annotator, answers, read_annotators
-from llmlabel.flows.common import account, open_run, show_markdown, timed
+from llmlabel.flows.common import account, open_run, timed
 from llmlabel.flows.labelling import PLAIN
+from llmlabel.flows.progress import show_markdown
 from prefect import flow, task
 
 from llmlabel.annotation.annotators import pinned
@@ -23,7 +24,7 @@ from llmlabel.annotation.codebook_text import summary, to_json, to_markdown
 from llmlabel.annotation.panel import Column
 from llmlabel.data import fingerprint, read_examples
 from llmlabel.errors import ConfigError, DataError
-from llmlabel.events import counter, emit
+from llmlabel.events import emit
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import NONE_FITS, Annotation, Status, Taxonomy
 from llmlabel.review import load_corrections
@@ -64,7 +65,11 @@ def codebook(config: CodebookConfig) -> dict[str, Any]:
         emit("start", flow="codebook", out=str(folder.path), rows=len(examples), run=folder.id)
         if not folder.finished:
             folder.info |= {"prompts": hashes, "seed": config.seed, "data": data}
-            run_steps(Work(config, examples, taxonomy, corrections, [], None, folder, models))
+            work = Work(
+                config=config, examples=examples, folder=folder, models=models, taxonomy=taxonomy, corrections=corrections,
+                given=[], old=None,
+            )  # fmt: skip
+            run_steps(work)
             account(folder, models)
             folder.finish(DONE)
         for name in FILES:
@@ -75,7 +80,7 @@ def codebook(config: CodebookConfig) -> dict[str, Any]:
 def run_steps(work: Work) -> None:
     """The chain itself; what it asked stands in the run folder."""
     annotator, writer, gold = _annotator(work), _writer(work), _gold(work)
-    parts = deal({i: gold[i] for i in work.gold.labels if i in gold}, work.config.seed)
+    parts = deal({i: gold[i] for i in work.known.gold.labels if i in gold}, work.config.seed)
     parts["learn"] = _to_learn(work, gold, parts)
     learned = timed(work.folder, "learn", lambda: ask(work, annotator, work.taxonomy, parts["learn"], parts["learn"], "learn"))
     found = _cases(work, gold, parts["learn"], learned)
@@ -113,9 +118,9 @@ def _gold(work: Work) -> dict[str, str]:
 
     Raises: DataError when there are too few rows to measure by.
     """
-    found = {i: labels[0] if labels else NONE_FITS for i, labels in {**work.human, **work.gold.labels}.items()}
+    found = {i: labels[0] if labels else NONE_FITS for i, labels in {**work.known.human, **work.known.gold.labels}.items()}
     full = {i: label for i, label in found.items() if work.by_id[i].text.strip()}
-    known = sum(i in work.gold.labels for i in full)
+    known = sum(i in work.known.gold.labels for i in full)
     if known < FEWEST:
         raise DataError(NO_GOLD.format(n=known, run=work.config.run, least=FEWEST))
     return full
@@ -123,7 +128,7 @@ def _gold(work: Work) -> dict[str, str]:
 
 def _to_learn(work: Work, gold: Mapping[str, str], parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Rows whose texts the writer sees and the codebook may quote: none that looks like an attack on a labeller."""
-    queued = sorted(i for i in gold if i not in work.gold.labels)
+    queued = sorted(i for i in gold if i not in work.known.gold.labels)
     rows = [*parts["learn"], *queued]
     held = {work.by_id[i].text for name in ("choose", "test") for i in parts[name]}
     fit = [i for i in rows if not suspicions(work.by_id[i].text) and work.by_id[i].text not in held]
@@ -140,7 +145,7 @@ def ask(
     if not rows:
         return {}
     known = set(learn)
-    solved = [e for e in work.solved if e.id in known]
+    solved = [e for e in work.known.solved if e.id in known]
     asking = replace(work.asking, taxonomy=taxonomy, gold=solved, fresh=frozenset(), order_sample=0)
     column: Column = answers(asking, annotator, 0, [work.by_id[i] for i in rows], f"-{step}")
     return dict(column.rows)
@@ -159,7 +164,7 @@ def _cases(work: Work, gold: Mapping[str, str], rows: Sequence[str], learned: Ma
 
 @task(name="draft", **PLAIN)
 def write_rules(work: Work, found: Sequence[Cases], gold: Mapping[str, str], writer: str) -> tuple[list[Rule], list[str]]:
-    count = counter(work.follow, "draft", sum(c.wrong > 0 for c in found))
+    count = work.counter("draft", sum(c.wrong > 0 for c in found))
     how = work.asking.how([], count)
     rules, failed = draft(found, work.by_id, gold, work.taxonomy, work.models.client(writer), work.asking.prompts, how)
     for line in failed:

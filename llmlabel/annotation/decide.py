@@ -99,13 +99,24 @@ def decide(
     Args:
         several: any number of labels per text. method: of consensus. target: precision the accepted labels shall have, or
             None. delta: chance that this fails. epsilon: chance that the true labels are not among the label sets.
-    Raises: DataError when nobody gave a usable answer.
     """
-    made = _several(panel, gold, epsilon, seed) if several else _single(panel, gold, method, seed)
+    if (panel.votes < 0).all():
+        made = _nobody(panel, gold, several)
+    else:
+        made = _several(panel, gold, epsilon, seed) if several else _single(panel, gold, method, seed)
     made.accepted = made.labels >= 0
     if target is not None:
         _defer(made, target, delta)
     return made
+
+
+def _nobody(panel: Panel, gold: Gold, several: bool) -> Decision:
+    """No annotator gave a usable answer to any text: every row fails, and may be asked again."""
+    shape = (len(panel.ids), len(panel.classes))
+    known = gold.many(panel) if several else gold.one(panel)
+    nothing, none = np.full(shape[0], np.nan), np.full(shape[0], -1, dtype=np.int64)
+    why = "no annotator gave a usable answer to any text"
+    return Decision(panel, several, np.zeros(shape), none, np.zeros(shape, dtype=bool), nothing, known, "none", why)
 
 
 def _single(panel: Panel, gold: Gold, method: str, seed: int) -> Decision:

@@ -98,9 +98,9 @@ def _same_sets(panel: Panel, a: int, decision: Decision) -> BoolArray:
 
 
 def agreement(panel: Panel, decision: Decision) -> dict[str, Any] | None:
-    """How far annotators agree, how many opinions they are worth, and warnings; None for one annotator."""
+    """How far annotators agree, how many opinions they are worth, and warnings; None for one annotator, or without answers."""
     names, votes, size = [c.name for c in panel.columns], panel.votes, len(panel.classes)
-    if len(names) < 2:
+    if len(names) < 2 or (votes < 0).all():
         return None
     gold = None if decision.multi else decision.gold
     kappa = kappas(votes, size, np.ones(len(votes)))

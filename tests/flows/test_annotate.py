@@ -192,6 +192,20 @@ def test_cascade_asks_the_model_only_what_vectors_left_unsure(cli, data, taxonom
     assert sum(stage["accepted"] for stage in cascade["stages"]) + cascade["people"] == 240
 
 
+def test_a_model_that_answers_nothing_usable_ends_with_failed_rows_that_can_be_asked_again(cli, data, taxonomy, tmp_path) -> None:
+    out = tmp_path / "run"
+    sensible = cli.server.answer
+    cli.server.answer = lambda body: "I would rather not say" if "You sort texts" in json.dumps(body) else "A"
+    code, events, _ = annotate(cli, data, taxonomy, out, "--gold-column", "gold")
+    assert code == 3
+    assert load_run(out).info["counts"] == {"parse_failed": 240}
+    assert "retry" in " ".join(e.get("text", "") for e in events)
+    cli.server.answer = sensible
+    code, _, err = cli.other("retry", str(out))
+    assert code == 0, err
+    assert load_run(out).info["counts"] == {"ok": 240}
+
+
 def test_the_estimate_is_near_the_bill(cli, data, taxonomy, tmp_path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("date: 2026-11-20\nprices:\n  fake-1: {input: 2.0, output: 8.0}\n")
