@@ -12,7 +12,7 @@ from llmlabel.flows.labelling import Encode
 from llmlabel.annotation.coverage import clusters_of_rest
 from llmlabel.annotation.measured import missing
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy, slug
-from llmlabel.taxonomy.keyphrases import candidate_names, choose_names, describe
+from llmlabel.taxonomy.keyphrases import candidate_names, describe
 
 MOST = 5000  # texts of a kind that are looked at
 SMALLEST = 5  # texts of a group, at least
@@ -42,29 +42,36 @@ def gaps(
     if not usable:
         return {}, []
     others = [texts[row.id].text for row in usable if row.status is not Status.NONE_FITS]
-    proposed = _named([[texts[usable[looked[i]].id] for i in group.rows] for group in found[:PROPOSED]], others[:MOST], taxonomy)
+    named = _named([[texts[usable[looked[i]].id] for i in group.rows] for group in found], others[:MOST], taxonomy)
     offered = [
-        {"name": label.name, "description": label.description, "rows": len(group.rows),
-         "examples": [texts[usable[looked[i]].id].text[:CHARS] for i in group.rows[:SHOWN]]}
-        for label, group in zip(proposed, found, strict=False)
-    ]  # fmt: skip
+        {
+            "name": label.name,
+            "description": label.description,
+            "rows": len(rows),
+            "examples": [e.text[:CHARS] for e in rows[:SHOWN]],
+        }
+        for label, rows in named
+    ]
     note = f"{len(found)} groups among {len(looked):,} texts that no label fits" if looked else "every text has a label that fits"
-    return {**missing(labels, groups), "note": note, "proposals": offered}, proposed
+    return {**missing(labels, groups), "note": note, "proposals": offered}, [label for label, _ in named]
 
 
-def _named(groups: Sequence[Sequence[Example]], others: Sequence[str], taxonomy: Taxonomy) -> list[Label]:
-    """A label for each group: the phrases that set it apart from the other groups and from texts that have a label."""
-    if not groups:
-        return []
-    words = [e.text for group in groups for e in group] + list(others)
-    place = np.array([k for k, group in enumerate(groups) for _ in group] + [len(groups)] * len(others), dtype=np.int64)
-    candidates = candidate_names(words, place)
-    names = choose_names(candidates, [[0.0] * len(c) for c in candidates])
-    taken = [label.id for label in taxonomy.labels]
-    found: list[Label] = []
+def _named(groups: Sequence[Sequence[Example]], others: Sequence[str], taxonomy: Taxonomy) -> list[tuple[Label, list[Example]]]:
+    """A label for each group, largest first: the phrases that set it apart from texts that have a label. Groups with the same
+    first phrase are pieces of one."""
+    merged: dict[str, tuple[list[Example], list[str]]] = {}
     for k, group in enumerate(groups):
-        new = slug(names[k], taken)
+        rest = list(others) or [e.text for other in groups if other is not group for e in other]
+        place = np.array([0] * len(group) + [1] * len(rest), dtype=np.int64)
+        phrases = candidate_names([e.text for e in group] + rest, place)[0]
+        rows, known = merged.setdefault(phrases[0] if phrases else f"Group {k + 1}", ([], []))
+        rows += group
+        known += [phrase for phrase in phrases if phrase not in known]
+    largest = sorted(merged.items(), key=lambda item: -len(item[1][0]))[:PROPOSED]
+    taken, found = [label.id for label in taxonomy.labels], []
+    for name, (rows, phrases) in largest:
+        new = slug(name, taken)
         taken.append(new)
-        about = describe(words, place, k, candidates[k])
-        found.append(Label(id=new, name=names[k], description=about, examples=[e.id for e in group[:SHOWN]]))
+        about = describe([e.text for e in rows], np.zeros(len(rows), dtype=np.int64), 0, phrases)
+        found.append((Label(id=new, name=name, description=about, examples=[e.id for e in rows[:SHOWN]]), rows))
     return found
