@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,9 @@ from llmlabel.flows.labelling import PLAIN
 from llmlabel.flows.progress import show_table
 from prefect import flow, task
 
+from llmlabel.annotation import calibration
 from llmlabel.annotation.annotators import pinned
+from llmlabel.annotation.backoff import back_off
 from llmlabel.annotation.decide import Decision, decide
 from llmlabel.annotation.explain import EXPLAIN, explain
 from llmlabel.annotation.panel import Column, Panel, classes_of, read_given
@@ -108,6 +110,8 @@ def run_steps(work: Work) -> int:
             "--target-precision is a promise, and a promise needs gold: name --gold-column, or run without it, then "
             "`llmlabel review export` and `import`, and start again with --from"
         )
+    if config.back_off and not work.known.gold.labels:
+        raise ConfigError("back_off goes by calibrated probabilities, and calibration needs gold: name --gold-column")
     columns, routed = timed(folder, "label", lambda: ask_all(work))
     made = timed(folder, "decide", lambda: settle(work, columns, routed))
     labelled = made.rows | _by_people(work)
@@ -199,13 +203,33 @@ def write(
     folder, config = work.folder.path, work.config
     labelling.write_row_digests(folder / "steps" / "rows.parquet", work.examples)
     labelling.write_annotations(folder / "annotations.parquet", made.panel)
-    rest = labelling.by_classifier(classifier, work.encode, work.embedder.spec) if classifier else _nobody
+    rest = labelling.by_classifier(classifier, work.encode, work.embedder.spec, _up(work, classifier)) if classifier else _nobody
     written: tuple[Counter[str], Counter[str], list[dict[str, Any]]] = labelling.write_labels(
         folder / "labels.parquet", work.examples, labelled, rest, work.counter("write", len(work.examples)),
         config.min_confidence, work.folder.retries + 1,
     )  # fmt: skip
     labelling.write_failures(folder / "failures.jsonl", written[2])
     return written
+
+
+def _up(work: Work, classifier: Classifier) -> Callable[[Sequence[str], Any], list[str]] | None:
+    """How the classifier's answers go up the tree: from probabilities calibrated on gold rows, which it did not learn from."""
+    known = [i for i in work.known.gold.labels if i not in work.known.human]
+    if not work.config.back_off:
+        return None
+    if not known or not work.config.label_with_llm:
+        raise ConfigError(
+            "--set back_off=true is for a classifier calibrated on gold: it needs --gold-column and --label-with-llm"
+        )
+    place = {label or NONE_FITS: k for k, label in enumerate(classifier.labels)}
+    proba = classifier.student.predict_proba(work.encode([work.by_id[i].text for i in known]))
+    truth = np.array([place.get((work.known.gold.labels[i] or (NONE_FITS,))[0], -1) for i in known])
+    fitted = calibration.fit(proba, truth, seed=work.config.seed)
+
+    def up(classes: Sequence[str], probs: Any) -> list[str]:
+        return back_off(fitted.apply(probs), [label or NONE_FITS for label in classes], work.taxonomy)[0]
+
+    return up
 
 
 def _nobody(rows: Sequence[Example]) -> list[Annotation]:

@@ -106,12 +106,19 @@ def spread(vectors: Vectors, size: int, seed: int) -> list[int]:
     return sorted(set(nearest))
 
 
-def by_classifier(classifier: Classifier, encode: Encode, embedder: str) -> Callable[[Sequence[Example]], list[Annotation]]:
-    """Labels rows nobody was asked about."""
+def by_classifier(
+    classifier: Classifier, encode: Encode, embedder: str, up: Callable[[Sequence[str], Any], list[str]] | None = None
+) -> Callable[[Sequence[Example]], list[Annotation]]:
+    """Labels rows nobody was asked about. `up`: (classes, probabilities) -> labels of the taxonomy to give instead of the
+    likeliest class."""
 
     def label(rows: Sequence[Example]) -> list[Annotation]:
         proba = classifier.student.predict_proba(encode([e.text for e in rows]))
-        return by_student(classifier, proba, [e.id for e in rows], f"{classifier.student.name}@{embedder}")
+        found = by_student(classifier, proba, [e.id for e in rows], f"{classifier.student.name}@{embedder}")
+        for row, better in zip(found, up(classifier.labels, proba) if up else [], strict=False):
+            if better not in (row.label, "-"):
+                row.label, row.labels, row.status = better, [better], Status.OK
+        return found
 
     return label
 

@@ -205,6 +205,10 @@ class AnnotateConfig(LabellingConfig):
     label_with_llm: int | None = Field(
         None, ge=1, description="Texts that are asked; a classifier trained on them labels the rest. Empty: all."
     )
+    back_off: bool = Field(
+        False,
+        description="Where the classifier is unsure of a leaf it answers with a label above it; deep taxonomies, with gold.",
+    )
     order_sample: int = Field(100, ge=0, description="Texts asked again in another order of labels, to measure order bias.")
     student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field(
         "auto", description="auto: chosen by cross-validation."
@@ -217,6 +221,8 @@ class AnnotateConfig(LabellingConfig):
             raise ValueError("needs labels: --taxonomy FILE (a taxonomy.yaml; `llmlabel run taxonomy` makes one), or --from RUN")
         if self.cascade and len(self.annotators) < 2:
             raise ValueError("--cascade needs two annotators or more, the cheapest first: --annotator A --annotator B")
+        if self.back_off and self.label_with_llm is None:
+            raise ValueError("back_off is about rows the classifier labels: say how many the model labels, --label-with-llm N")
         return self
 
 

@@ -206,6 +206,25 @@ def test_a_model_that_answers_nothing_usable_ends_with_failed_rows_that_can_be_a
     assert load_run(out).info["counts"] == {"ok": 240}
 
 
+def test_a_classifier_labels_the_rest_and_goes_up_the_tree_where_it_is_unsure(cli, data, tmp_path) -> None:
+    tree = tmp_path / "tree.yaml"
+    parents = {"trains": ["Late Trains", "Seat Reservations"], "people": ["Lost Property", "Ticket Refunds", "Station Access"]}
+    labels = [{"id": parent, "name": parent.title()} for parent in parents]
+    labels += [{"id": n.lower().replace(" ", "-"), "name": n, "parent": p} for p, names in parents.items() for n in names]
+    tree.write_text(yaml.safe_dump({"version": 1, "use_case": "why passengers write", "labels": labels}))
+    given = ("--gold-column", "gold", "--label-with-llm", "130", "--set", "back_off=true")
+    code, _, err = annotate(cli, data, tree, tmp_path / "run", *given)
+    assert code == 0, err
+    rows = list(load_run(tmp_path / "run").labels)
+    assert GOLD <= sum(row["source"] == "llm" for row in rows) <= 130
+    truth = {row["id"]: row["topic"].lower().replace(" ", "-") for row in pq.read_table(data).to_pylist()}
+    above = {n.lower().replace(" ", "-"): p for p, names in parents.items() for n in names}
+    by_student = [row for row in rows if row["source"] == "student" and row["label"]]
+    right = [row["label"] in (truth[row["id"]], above[truth[row["id"]]]) for row in by_student]
+    assert sum(right) / len(right) > 0.9
+    assert len(load_run(tmp_path / "run").metrics["shares"]["rows"]) == 6
+
+
 def test_the_estimate_is_near_the_bill(cli, data, taxonomy, tmp_path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("date: 2026-11-20\nprices:\n  fake-1: {input: 2.0, output: 8.0}\n")
