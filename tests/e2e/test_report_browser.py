@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from unit.test_report import HOSTILE, TOPICS, make_run
+from unit.test_report_trust import annotated, make_metrics
 
 from llmlabel.report import write_report
 
@@ -96,3 +97,19 @@ def test_it_fits_phones_and_desks(
     assert names
     assert all(name.is_displayed() for name in names)
     picture(f"report_{width}_{scheme}")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_what_can_be_proved_fits_and_no_text_in_it_runs(
+    browser: Any, resize: Resize, picture: Picture, tmp_path: Path, width: int
+) -> None:
+    page = annotated(tmp_path / "run", make_metrics(lambda text: f"{text} {HOSTILE[0]}"), texts=HOSTILE)
+    resize(width, "light")
+    browser.get(page.as_uri())
+    assert "Can I trust it?" in browser.find_element("css selector", "main").text
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return document.scripts.length") == 1
+    assert browser.execute_script("return document.images.length") == 0
+    assert not complaints(browser)
+    assert not requests(browser, page)
+    picture(f"proof_{width}")

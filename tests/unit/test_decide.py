@@ -72,7 +72,7 @@ class TestReading:
 class TestOneLabel:
     def test_stated_accuracy_is_near_the_truth_though_gold_chose_the_consensus(self) -> None:
         gaps_ = []
-        for seed in range(5):
+        for seed in range(3):
             panel, gold, truth = crowd(600, [0.8, 0.7, 0.6], seed)
             made = decide(panel, gold, several=False)
             stated = measured.quality(made)["accuracy"]

@@ -198,6 +198,7 @@ def test_without_presidio_the_message_says_what_to_install(monkeypatch: pytest.M
         connect("presidio")
 
 
+@pytest.mark.slow
 def test_presidio_adds_its_own_patterns_to_ours() -> None:
     pytest.importorskip("presidio_analyzer")
     masker = connect("presidio")
