@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, wr
 from llmlabel.students.train import Classifier
 
 ALONE = "a model labels every text of a multi-label run, since the classifier has one label per text; leave label_with_llm empty"
+LEARNED_FROM = 5000  # labelled texts, at most, that the classifier is fitted on
 
 
 @dataclass
@@ -188,7 +190,9 @@ def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
     if work.config.multi_label or all(row.status.failed for row in labelled):
         return None
     held = set(work.known.gold.labels) - set(work.known.human) if work.config.label_with_llm else set()
-    rows = [row for row in labelled if row.id not in held]
+    rows = [row for row in labelled if row.id not in held and not row.status.failed]
+    if len(rows) > LEARNED_FROM:
+        rows = random.Random(f"{work.config.seed}/student").sample(rows, LEARNED_FROM)
     classifier: Classifier = labelling.fit_student(rows, work.by_id, work.encode, work.config.student, work.config.seed)
     folder = work.folder.path / "classifier"
     classifier.save(folder)

@@ -56,7 +56,9 @@ class CommonConfig(BaseModel):
     data: str = Field(description="A parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the packages installed here).")
     text_column: str = Field("text", description="Column with the texts.")
     id_column: str | None = Field(None, description="Column with unique row ids; default: a unique column `id`, else a hash.")
-    gold_column: str | None = Field(None, description="Column with true labels; used for scores only, never shown to a model.")
+    gold_column: str | None = Field(
+        None, description="Column with true labels, empty where unknown; never shown to a model beside its own text."
+    )
     out: Path = Field(description="The run folder. The same command on the same folder resumes.")
     from_run: Path | None = Field(None, description="An earlier run to start from; only what changed is asked again.")
     llm: Roles = Field(default_factory=Roles.model_construct, description="Model specs by role, or one spec for all.")
