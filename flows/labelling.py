@@ -224,14 +224,14 @@ def stale_rows(
     """Which labels of an earlier run no longer hold under this taxonomy: counts by reason, and row ids.
 
     A label holds when the row's text, and the label's name, description and parent, are what they were; and when no
-    label that is new lies nearer to the text, by vectors, than the one it has.
+    label that is new or changed lies nearest to the text, by vectors.
 
     Args:
         labels: row id -> the old run's label id, None where there was none.
     """
     change = diff(old.taxonomy, taxonomy)
     gone = {label.id for label in change.removed} | {label.id for _, label in change.changed}
-    added = {label.id for label in change.added}
+    moved = {label.id for label in change.added} | {label.id for _, label in change.changed}
     before = dict(old.columns("steps/rows.parquet", "id", "digest"))
     now = {e.id: next(iter(hashed_ids([e.text], Counter()))) for e in examples}
     stale: dict[str, str] = {}
@@ -241,10 +241,10 @@ def stale_rows(
         elif label is None or label in gone:
             stale[row] = "label changed or not ok"
     held = [e for e in examples if e.id in labels and e.id not in stale]
-    if added and held:
+    if moved and held:
         meanings = encode([label.meaning for label in taxonomy.leaves])
         best = np.argmax(encode([e.text for e in held]) @ meanings.T, axis=1).tolist()
-        stale |= {e.id: "nearer to a new label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in added}
+        stale |= {e.id: "nearest to a new or changed label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in moved}
     return dict(Counter(stale.values())), set(stale)
 
 

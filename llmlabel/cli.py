@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlabel.commands import books, review
+from llmlabel.commands import books, codebook, review
 from llmlabel.commands import run as flows
 from llmlabel.commands.options import DATA, SPEC, Cache, Json, Prices, show_result
 from llmlabel.errors import LlmlabelError
@@ -24,6 +24,7 @@ prompts_app = typer.Typer(help="Look at the prompts.", no_args_is_help=True, ric
 app.add_typer(flows.app, name="run")
 app.command("retry")(flows.retry)
 app.command("cost")(books.cost)
+app.command("codebook")(codebook.codebook)
 app.add_typer(books.cache_app, name="cache")
 app.add_typer(review.app, name="review")
 app.add_typer(taxonomy_app, name="taxonomy")

@@ -178,6 +178,8 @@ def test_a_gain_has_an_interval_around_it() -> None:
     found = compare(GOLD, old, GOLD, rows, 0)
     assert found.low < found.gain < found.high and found.broken == 0
     assert found.mended == sum(old[i] != GOLD[i] for i in rows)
+    rare = compare(GOLD | {rows[0]: "rare"}, old, GOLD, rows, 0)
+    assert rare.low <= rare.gain <= rare.high, "a draw of the bootstrap may lack the label"
     same = compare(GOLD, old, old, rows, 0)
     assert (same.gain, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
