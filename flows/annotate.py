@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -42,15 +41,23 @@ ALONE = "a model labels every text of a multi-label run, since the classifier ha
 LEARNED_FROM = 5000  # labelled texts, at most, that the classifier is fitted on
 
 
-@dataclass
 class Work(Desk):
-    """What the steps of one run share."""
+    """What the steps of one run share, and what they hand on: `columns` (who said what) and `routed`, `made` (what was
+    decided), `labelled` (final rows by id), `classifier`."""
 
     config: AnnotateConfig
-    taxonomy: Taxonomy
-    corrections: Mapping[str, Correction]
-    given: Sequence[Column]
-    old: Run | None
+    columns: list[Column]
+    routed: cascade.Routed | None = None
+    made: Decision
+    labelled: dict[str, Annotation]
+    classifier: Classifier | None = None
+
+    def __init__(
+        self, config: AnnotateConfig, examples: list[Example], folder: RunFolder, models: Models, taxonomy: Taxonomy,
+        corrections: Mapping[str, Correction], given: Sequence[Column], old: Run | None,
+    ) -> None:  # fmt: skip
+        super().__init__(config, examples, folder, models)
+        self.taxonomy, self.corrections, self.given, self.old = taxonomy, corrections, given, old
 
     @cached_property
     def known(self) -> Known:
@@ -114,26 +121,26 @@ def run_steps(work: Work) -> int:
         )
     if config.back_off and not work.known.gold.labels:
         raise ConfigError("back_off goes by calibrated probabilities, and calibration needs gold: name --gold-column")
-    columns, routed = timed(folder, "label", lambda: ask_all(work))
-    made = timed(folder, "decide", lambda: settle(work, columns, routed))
-    labelled = made.rows | _by_people(work)
-    classifier = timed(folder, "train", lambda: train_student(work, list(labelled.values())))
-    statuses, shares, failures = timed(folder, "write", lambda: write(work, made, labelled, classifier))
+    timed(folder, "label", lambda: ask_all(work))
+    timed(folder, "decide", lambda: settle(work))
+    timed(folder, "train", lambda: train_student(work))
+    statuses, shares, failures = timed(folder, "write", lambda: write(work))
     folder.info |= {"counts": dict(statuses), "labels": dict(shares)}
     if config.explain:
-        timed(folder, "explain", lambda: give_reasons(work, labelled))
-    timed(folder, "score", lambda: score(work, made, labelled, classifier, statuses))
+        timed(folder, "explain", lambda: give_reasons(work))
+    timed(folder, "score", lambda: score(work))
     failed_rows(folder, failures)
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
 @task(name="ask", **PLAIN)
-def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
+def ask_all(work: Work) -> None:
     """Every annotator's answers: all of them on all rows, or in a cascade each on what the cheaper ones left unsure."""
     config, rows = work.config, _asked(work)
     who = read_annotators(config, default=not work.given)
     if not config.cascade:
-        return [*work.given, *(asking_of.answers(work.asking, one, n, rows) for n, one in enumerate(who))], None
+        work.columns = [*work.given, *(asking_of.answers(work.asking, one, n, rows) for n, one in enumerate(who))]
+        return
 
     def ask(n: int, part: str, some: Sequence[Example]) -> Column:
         return asking_of.answers(work.asking, who[n], n, some, f"-{part}")
@@ -142,12 +149,15 @@ def ask_all(work: Work) -> tuple[list[Column], cascade.Routed | None]:
         return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
 
     classes = classes_of(work.taxonomy)
-    return cascade.run(len(who), ask, cost, rows, classes, work.known.gold, config.target_precision, config.delta, config.seed)
+    work.columns, work.routed = cascade.run(
+        len(who), ask, cost, rows, classes, work.known.gold, config.target_precision, config.delta, config.seed
+    )
 
 
 @task(name="decide", **PLAIN)
-def settle(work: Work, columns: list[Column], routed: cascade.Routed | None) -> Decision:
-    config, asked = work.config, {i for column in columns for i in column.rows}
+def settle(work: Work) -> None:
+    config, columns, routed = work.config, work.columns, work.routed
+    asked = {i for column in columns for i in column.rows}
     panel = Panel([e.id for e in work.examples if e.id in asked and e.text.strip()], classes_of(work.taxonomy), columns)
     made = decide(
         panel, work.known.gold, several=config.multi_label, method=config.consensus,
@@ -158,7 +168,7 @@ def settle(work: Work, columns: list[Column], routed: cascade.Routed | None) -> 
     emit("note", text=f"consensus: {made.method}; {made.why}")
     if made.deferral and not routed:
         emit("note", text=f"deferral: {made.deferral['why']}; {int(made.accepted.sum())} of {len(made.accepted)} labels stand")
-    return made
+    work.made, work.labelled = made, made.rows | _by_people(work)
 
 
 def _asked(work: Work) -> list[Example]:
@@ -184,11 +194,12 @@ def _by_people(work: Work) -> dict[str, Annotation]:
 
 
 @task(name="train", **PLAIN)
-def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
+def train_student(work: Work) -> None:
     """A classifier that learns from the labels, for `llmlabel apply` and for rows that were not asked; not from gold rows
     where it labels others, so that they can say how good it is."""
+    labelled = list(work.labelled.values())
     if work.config.multi_label or all(row.status.failed for row in labelled):
-        return None
+        return
     held = set(work.known.gold.labels) - set(work.known.human) if work.config.label_with_llm else set()
     rows = [row for row in labelled if row.id not in held and not row.status.failed]
     if len(rows) > LEARNED_FROM:
@@ -197,19 +208,17 @@ def train_student(work: Work, labelled: list[Annotation]) -> Classifier | None:
     folder = work.folder.path / "classifier"
     classifier.save(folder)
     work.embedder.save(folder)
-    return classifier
+    work.classifier = classifier
 
 
 @task(name="write", **PLAIN)
-def write(
-    work: Work, made: Decision, labelled: Mapping[str, Annotation], classifier: Classifier | None
-) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
-    folder, config = work.folder.path, work.config
+def write(work: Work) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
+    folder, config, classifier = work.folder.path, work.config, work.classifier
     labelling.write_row_digests(folder / "steps" / "rows.parquet", work.examples)
-    labelling.write_annotations(folder / "annotations.parquet", made.panel)
+    labelling.write_annotations(folder / "annotations.parquet", work.made.panel)
     rest = labelling.by_classifier(classifier, work.encode, work.embedder.spec, _up(work, classifier)) if classifier else _nobody
     written: tuple[Counter[str], Counter[str], list[dict[str, Any]]] = labelling.write_labels(
-        folder / "labels.parquet", work.examples, labelled, rest, work.counter("write", len(work.examples)),
+        folder / "labels.parquet", work.examples, work.labelled, rest, work.counter("write", len(work.examples)),
         config.min_confidence, work.folder.retries + 1,
     )  # fmt: skip
     labelling.write_failures(folder / "failures.jsonl", written[2])
@@ -241,8 +250,8 @@ def _nobody(rows: Sequence[Example]) -> list[Annotation]:
 
 
 @task(name="explain", **PLAIN)
-def give_reasons(work: Work, labelled: Mapping[str, Annotation]) -> None:
-    rows = [row for row in labelled.values() if row.status is Status.OK and row.source == "llm"]
+def give_reasons(work: Work) -> None:
+    rows = [row for row in work.labelled.values() if row.status is Status.OK and row.source == "llm"]
     client, count = work.models["label"], work.counter("explain", len(rows))
     if not client.backend.features.writes:
         emit("note", text=f"no reasons: {client.backend.model} scores labels and cannot write; --llm names another model")
@@ -252,23 +261,19 @@ def give_reasons(work: Work, labelled: Mapping[str, Annotation]) -> None:
 
 
 @task(name="score", **PLAIN)
-def score(
-    work: Work, made: Decision, labelled: Mapping[str, Annotation], classifier: Classifier | None, counts: Counter[str]
-) -> None:
-    folder = work.folder.path
+def score(work: Work) -> None:
+    folder, made, rows = work.folder.path, work.made, list(work.labelled.values())
     used = {column.name: proof.spent(column, work.models, work.folder) for column in made.panel.columns if column.spec}
-    found = proof.metrics(
-        made, work.known.gold, used, labelled, classifier, work.corrections, _votes(work), _everything(work, made, classifier)
-    )
+    found = proof.metrics(made, work.known.gold, used, work.classifier, work.corrections, _votes(work), _everything(work))
     found["order_bias"] = work.asking.order_bias
-    found["coverage"], proposed = gaps(list(labelled.values()), work.by_id, work.taxonomy, work.encode, work.config.seed)
-    write_json(folder / "metrics.json", {"schema": 1, **found, "counts": dict(counts)})
+    found["coverage"], proposed = gaps(rows, work.by_id, work.taxonomy, work.encode, work.config.seed)
+    write_json(folder / "metrics.json", {"schema": 1, **found, "counts": work.folder.info["counts"]})
     if proposed:
         wider = work.taxonomy.model_copy(update={"labels": [*work.taxonomy.labels, *proposed]})
         write_atomic(folder / "taxonomy.proposed.yaml", wider.dump())
     wanted = {i for label in work.taxonomy.labels for i in label.examples}
     write_json(folder / "steps" / "texts.json", {i: work.by_id[i].text[:300] for i in sorted(wanted) if i in work.by_id})
-    labelling.write_map(folder, [*labelled.values()], work.by_id, work.encode, work.config.seed)
+    labelling.write_map(folder, rows, work.by_id, work.encode, work.config.seed)
 
 
 def _votes(work: Work) -> dict[str, dict[str, str | None]]:
@@ -280,9 +285,9 @@ def _votes(work: Work) -> dict[str, dict[str, str | None]]:
     return found
 
 
-def _everything(work: Work, made: Decision, classifier: Classifier | None) -> tuple[Any, list[str]] | None:
+def _everything(work: Work) -> tuple[Any, list[str]] | None:
     """The classifier's word on all texts, where it labelled some: shares need one and the same labeller."""
-    full = [e for e in work.examples if e.text.strip()]
+    full, classifier, made = [e for e in work.examples if e.text.strip()], work.classifier, work.made
     if classifier is None or len(made.panel.ids) == len(full):
         return None
     proba = classifier.student.predict_proba(work.encode([e.text for e in full]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -44,15 +43,17 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 
 
-@dataclass
 class Work(Desk):
     """What the steps of one run share. `rows`: places of those that can be judged; `classes`: ids of theirs."""
 
     config: AuditConfig
-    given: Given
-    rows: list[int]
-    classes: list[str]
-    few: Mapping[str, int]
+
+    def __init__(
+        self, config: AuditConfig, examples: list[Example], folder: RunFolder, models: Models, given: Given, rows: list[int],
+        classes: list[str], few: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        super().__init__(config, examples, folder, models)
+        self.given, self.rows, self.classes, self.few = given, rows, classes, few
 
     @cached_property
     def labels(self) -> IntArray:

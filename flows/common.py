@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -91,15 +90,15 @@ def failed_rows(folder: RunFolder, failures: Sequence[dict[str, Any]]) -> None:
         emit("note", text=f"{worth} rows failed, see failures.jsonl; to ask them again: llmlabel retry {folder.path}")
 
 
-@dataclass
 class Desk:
-    """What the steps of a run work with: settings, rows, folder, models, and vectors made when first asked for. A plain
-    object, so that Prefect does not look inside."""
+    """What the steps of a run work with: settings, rows, folder, models, and vectors made when first asked for.
 
-    config: CommonConfig
-    examples: list[Example]
-    folder: RunFolder
-    models: Models
+    A plain class, and what steps hand on is kept in it: Prefect looks through every dataclass, list and dictionary that a
+    task is given, which takes longer than the work where there are 100,000 rows.
+    """
+
+    def __init__(self, config: Any, examples: list[Example], folder: RunFolder, models: Models) -> None:
+        self.config, self.examples, self.folder, self.models = config, examples, folder, models
 
     @cached_property
     def follow(self) -> Follower:

@@ -244,7 +244,9 @@ def stale_rows(
     if moved and held:
         meanings = encode([label.meaning for label in taxonomy.leaves])
         best = np.argmax(encode([e.text for e in held]) @ meanings.T, axis=1).tolist()
-        stale |= {e.id: "nearest to a new or changed label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in moved}
+        stale |= {
+            e.id: "nearest to a new or changed label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in moved
+        }
     return dict(Counter(stale.values())), set(stale)
 
 

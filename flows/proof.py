@@ -11,7 +11,7 @@ from llmlabel.annotation import measured
 from llmlabel.annotation.decide import Decision
 from llmlabel.annotation.panel import Column, FloatArray, Gold
 from llmlabel.llm import Models
-from llmlabel.records import NONE_FITS, Annotation
+from llmlabel.records import NONE_FITS
 from llmlabel.review import Correction
 from llmlabel.runs import RunFolder
 from llmlabel.students.train import Classifier
@@ -30,7 +30,7 @@ def spent(column: Column, models: Models, folder: RunFolder) -> dict[str, Any]:
 
 
 def metrics(
-    made: Decision, gold: Gold, used: Mapping[str, Mapping[str, Any]], labelled: Mapping[str, Annotation],
+    made: Decision, gold: Gold, used: Mapping[str, Mapping[str, Any]],
     classifier: Classifier | None, people: Mapping[str, Correction], votes: Mapping[str, Mapping[str, str | None]],
     everything: tuple[FloatArray, Sequence[str]] | None,
 ) -> dict[str, Any]:  # fmt: skip

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmlabel.errors import DataError
-from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy
+from llmlabel.records import NONE_FITS, Annotation, Example, Label, Status, Taxonomy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -158,19 +158,20 @@ def read_given(table: Sequence[Mapping[str, Any]], ids: Sequence[str], taxonomy:
         if table and needed not in table[0]:
             raise DataError(f"--annotations {source}: no column {needed!r}; it has: {', '.join(table[0])}")
     known, found = set(ids), dict[str, dict[str, Annotation]]()
+    leaves = {label.id for label in taxonomy.leaves}
+    find = cache(taxonomy.find)
     for row in table:
         if str(row["id"]) in known and row["label"] not in (None, ""):
             who = str(row.get("annotator") or "given")
-            found.setdefault(who, {})[str(row["id"])] = _given(row, who, taxonomy)
+            found.setdefault(who, {})[str(row["id"])] = _given(row, who, find, leaves)
     if not found:
         raise DataError(f"--annotations {source}: none of its {len(table)} rows has a label and an id of the data")
     return [Column(who, "given", rows) for who, rows in found.items()]
 
 
-def _given(row: Mapping[str, Any], who: str, taxonomy: Taxonomy) -> Annotation:
-    leaves = {label.id for label in taxonomy.leaves}
+def _given(row: Mapping[str, Any], who: str, find: Callable[[str], Label | None], leaves: set[str]) -> Annotation:
     said = Example("", "", str(row["label"])).golds
-    labels = [taxonomy.find(part) for part in said]
+    labels = [find(part) for part in said]
     sure = row.get("confidence")
     confidence = min(max(float(sure), 0.0), 1.0) if isinstance(sure, int | float) and sure == sure else None
     if any(label is None or label.id not in leaves for label in labels):
