@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from llmlabel import embedding
-from llmlabel.annotation import noise
+from llmlabel.annotation.audit import noise
 from llmlabel.students import logistic_regression
 from llmlabel.students.train import out_of_sample
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from llmlabel import embedding
 from llmlabel.annotation.backoff import back_off, distances
-from llmlabel.annotation.ballots import best_temperature, sharpened
+from llmlabel.annotation.consensus.ballots import best_temperature, sharpened
 from llmlabel.records import Label, Taxonomy
 from llmlabel.students.logistic_regression import LogisticRegressionStudent
 

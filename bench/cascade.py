@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmlabel.annotation.cascade import Stage, plan, route
-from llmlabel.annotation.deferral import choose_threshold
+from llmlabel.annotation.deferral.cascade import Stage, plan, route
+from llmlabel.annotation.deferral.threshold import choose_threshold
 from llmlabel.embedding import VectorCache, connect
 
 Answers = list[tuple[NDArray[np.float64], NDArray[np.bool_]]]  # per stage: confidence, right

@@ -21,9 +21,9 @@ import polars as pl
 from llmlabel import annotation
 from llmlabel.annotation.annotators import likelihood
 from llmlabel.annotation.asking import How
-from llmlabel.annotation.codebook import Rule, build, deal
-from llmlabel.annotation.codebook_draft import cases, draft
-from llmlabel.annotation.codebook_text import summary, to_json
+from llmlabel.annotation.codebook.draft import cases, draft
+from llmlabel.annotation.codebook.rules import Rule, build, deal
+from llmlabel.annotation.codebook.text import summary, to_json
 from llmlabel.config import CommonConfig
 from llmlabel.embedding import VectorCache
 from llmlabel.embedding import connect as embedder

@@ -17,9 +17,10 @@ from collections import Counter
 import numpy as np
 import polars as pl
 
-from llmlabel.annotation import calibration, consensus
-from llmlabel.annotation.agreement import alpha
-from llmlabel.annotation.dependence import effective_number, shared_errors
+from llmlabel.annotation.calibration import fitting as calibration
+from llmlabel.annotation.consensus import together as consensus
+from llmlabel.annotation.consensus.agreement import alpha
+from llmlabel.annotation.consensus.dependence import effective_number, shared_errors
 
 
 def load(path: str, split: bool, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:

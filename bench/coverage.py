@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llmlabel import embedding
-from llmlabel.annotation.coverage import clusters_of_rest, missing_mass
+from llmlabel.annotation.truth.coverage import clusters_of_rest, missing_mass
 
 
 def column(args: argparse.Namespace, name: str) -> NDArray[np.str_]:

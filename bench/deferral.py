@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmlabel.annotation import consensus
-from llmlabel.annotation.deferral import choose_threshold
+from llmlabel.annotation.consensus import together as consensus
+from llmlabel.annotation.deferral.threshold import choose_threshold
 from llmlabel.embedding import VectorCache, connect
 
 Scores = tuple[NDArray[np.float64], NDArray[np.bool_]]  # confidence, right

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmlabel.annotation.deferral import choose_threshold
-from llmlabel.annotation.label_sets import LabelSets, certainty
+from llmlabel.annotation.deferral.label_sets import LabelSets, certainty
+from llmlabel.annotation.deferral.threshold import choose_threshold
 from llmlabel.embedding import VectorCache, connect
 
 NAMES = (

@@ -16,7 +16,7 @@ import numpy as np
 from llmlabel import embedding
 from llmlabel.annotation import How, ask, multi, settle
 from llmlabel.annotation.annotators import classify, few_shot, nearest, shortlist
-from llmlabel.annotation.label_sets import LabelSets
+from llmlabel.annotation.deferral.label_sets import LabelSets
 from llmlabel.annotation.panel import Column, Panel, classes_of, read_gold
 from llmlabel.data import read_examples
 from llmlabel.llm import connect

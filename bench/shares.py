@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llmlabel import embedding
-from llmlabel.annotation.shares import label_shares
+from llmlabel.annotation.truth.shares import label_shares
 from llmlabel.students.logistic_regression import LogisticRegressionStudent
 
 Floats = NDArray[np.float64]

@@ -20,9 +20,9 @@ from llmlabel.flows.labelling import PLAIN
 from llmlabel.flows.progress import show_table
 from prefect import flow, task
 
-from llmlabel.annotation import calibration
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.backoff import back_off
+from llmlabel.annotation.calibration import fitting as calibration
 from llmlabel.annotation.decide import Decision, decide
 from llmlabel.annotation.explain import EXPLAIN, explain
 from llmlabel.annotation.panel import Column, Panel, classes_of, read_given

@@ -13,9 +13,9 @@ from llmlabel import annotation
 from llmlabel.annotation import annotators as ways
 from llmlabel.annotation.annotators import classify, few_shot, nearest
 from llmlabel.annotation.asking import How
+from llmlabel.annotation.calibration.order_bias import code_prior, flip_rate, without_prior
 from llmlabel.annotation.label import MOST_SAMPLES
 from llmlabel.annotation.label import PROMPTS as LABEL_PROMPTS
-from llmlabel.annotation.order_bias import code_prior, flip_rate, without_prior
 from llmlabel.annotation.panel import Column
 from llmlabel.config import LabellingConfig, without_url
 from llmlabel.embedding import Vectors

@@ -17,12 +17,12 @@ from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.labelling import PLAIN, write_failures
 from prefect import flow, task
 
-from llmlabel.annotation import noise
 from llmlabel.annotation.annotators import pinned
-from llmlabel.annotation.audit import Evidence, Given, queue, read_given
-from llmlabel.annotation.audit_check import draw_check
-from llmlabel.annotation.judging import judge_probs, mixture_weights, pooled, tempered
-from llmlabel.annotation.noise import FloatArray, IntArray
+from llmlabel.annotation.audit import noise
+from llmlabel.annotation.audit.check import draw_check
+from llmlabel.annotation.audit.judging import judge_probs, mixture_weights, pooled, tempered
+from llmlabel.annotation.audit.noise import FloatArray, IntArray
+from llmlabel.annotation.audit.queue import Evidence, Given, queue, read_given
 from llmlabel.annotation.panel import Column
 from llmlabel.config import AuditConfig
 from llmlabel.data import read_examples

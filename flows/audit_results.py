@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from llmlabel.flows.estimate import Step, filled, label_table, total
 from llmlabel.flows.progress import show_table
 
-from llmlabel.annotation import noise
 from llmlabel.annotation.annotators.classify import MOST_LABELS, PROMPTS
-from llmlabel.annotation.audit import Evidence, Given, conflicts
-from llmlabel.annotation.audit_check import checked, read_verdicts
+from llmlabel.annotation.audit import noise
+from llmlabel.annotation.audit.check import checked, read_verdicts
+from llmlabel.annotation.audit.queue import Evidence, Given, conflicts
 from llmlabel.annotation.panel import Column
 from llmlabel.config import AuditConfig
 from llmlabel.data import read_examples, read_rows
@@ -114,7 +114,7 @@ def estimate(config: AuditConfig, specs: Sequence[str | None]) -> dict[str, Any]
 
 
 def _asked(config: AuditConfig, examples: Sequence[Example], spec: str | None) -> Step:
-    from llmlabel.annotation.audit import read_given
+    from llmlabel.annotation.audit.queue import read_given
 
     tree = read_given(examples, Taxonomy.load(config.taxonomy) if config.taxonomy else None).taxonomy
     rows = [e for e in examples if e.text.strip() and e.gold][: config.ask + config.ask_random]

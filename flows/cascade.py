@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from llmlabel.annotation import calibration
-from llmlabel.annotation.cascade import Plan, Stage, plan, route
+from llmlabel.annotation.calibration import fitting as calibration
 from llmlabel.annotation.decide import Decision
+from llmlabel.annotation.deferral.cascade import Plan, Stage, plan, route
 from llmlabel.annotation.panel import Column, FloatArray, Gold, IntArray, Panel
 from llmlabel.events import emit
 from llmlabel.records import Example

@@ -17,10 +17,10 @@ from llmlabel.flows.progress import show_markdown
 from prefect import flow, task
 
 from llmlabel.annotation.annotators import pinned
-from llmlabel.annotation.codebook import Codebook, Rule, build, deal
-from llmlabel.annotation.codebook_draft import PROMPT, Cases, cases, draft, must_write
-from llmlabel.annotation.codebook_settings import CodebookConfig
-from llmlabel.annotation.codebook_text import summary, to_json, to_markdown
+from llmlabel.annotation.codebook.draft import PROMPT, Cases, cases, draft, must_write
+from llmlabel.annotation.codebook.rules import Codebook, Rule, build, deal
+from llmlabel.annotation.codebook.settings import CodebookConfig
+from llmlabel.annotation.codebook.text import summary, to_json, to_markdown
 from llmlabel.annotation.panel import Column
 from llmlabel.data import fingerprint, read_examples
 from llmlabel.errors import ConfigError, DataError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from llmlabel.flows.labelling import Encode
 
-from llmlabel.annotation.coverage import clusters_of_rest
-from llmlabel.annotation.measured import missing
+from llmlabel.annotation.truth.coverage import clusters_of_rest
+from llmlabel.annotation.truth.measured import missing
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy, slug
 from llmlabel.taxonomy.keyphrases import candidate_names, describe
 

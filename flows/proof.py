@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from llmlabel.annotation import measured
 from llmlabel.annotation.decide import Decision
 from llmlabel.annotation.panel import Column, FloatArray, Gold
+from llmlabel.annotation.truth import measured
 from llmlabel.llm import Models
 from llmlabel.records import NONE_FITS
 from llmlabel.review import Correction

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmlabel.annotation.asking import How, Kind, Shot
-from llmlabel.annotation.confidence import unseen_mass
+from llmlabel.annotation.calibration.batch import unseen_mass
 from llmlabel.annotation.label import Evidence, ask, settle
 from llmlabel.llm import connect
 from llmlabel.prompting import PromptLibrary

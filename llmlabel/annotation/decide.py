@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from llmlabel.annotation import calibration, consensus, multi
-from llmlabel.annotation.deferral import Deferral, choose_threshold, curve
-from llmlabel.annotation.label_sets import LabelSets, Predicted
+from llmlabel.annotation import multi
+from llmlabel.annotation.calibration import fitting as calibration
+from llmlabel.annotation.consensus import together as consensus
+from llmlabel.annotation.deferral.label_sets import LabelSets, Predicted
+from llmlabel.annotation.deferral.threshold import Deferral, choose_threshold, curve
 from llmlabel.annotation.panel import BoolArray, FloatArray, Gold, IntArray, Panel
 from llmlabel.records import NONE_FITS, Annotation, Status
 

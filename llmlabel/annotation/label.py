@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmlabel.annotation.annotators import classify, likelihood, vote
 from llmlabel.annotation.asking import NONE as NONE_LABEL
 from llmlabel.annotation.asking import How, Kind
-from llmlabel.annotation.confidence import batch_calibrate, matrix, pool
+from llmlabel.annotation.calibration.batch import batch_calibrate, matrix, pool
 from llmlabel.errors import ConfigError
 from llmlabel.llm.client import Client
 from llmlabel.prompting import PromptLibrary

@@ -46,7 +46,7 @@ def codebook(
 
     Exit codes: as `run`.
     """
-    from llmlabel.annotation.codebook_settings import configure
+    from llmlabel.annotation.codebook.settings import configure
 
     given: dict[str, Any] = {
         "writer": writer, "annotator": annotator, "tries": tries, "data": data, "budget": budget, "budget_calls": budget_calls,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from llmlabel.annotation.agreement import alpha, cohen_kappa, raw_agreement, table
-from llmlabel.annotation.dependence import effective_number, shared_errors
+from llmlabel.annotation.consensus.agreement import alpha, cohen_kappa, raw_agreement, table
+from llmlabel.annotation.consensus.dependence import effective_number, shared_errors
 from llmlabel.errors import DataError
 
 NAMES = ["ann", "bob", "cid", "dee", "eve"]

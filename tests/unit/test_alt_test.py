@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from llmlabel.annotation.alt_test import alt_test
+from llmlabel.annotation.truth.alt_test import alt_test
 from llmlabel.errors import ConfigError, DataError
 
 

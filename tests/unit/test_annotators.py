@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llmlabel.annotation import How, Shot, ask, settle
 from llmlabel.annotation.annotators import annotator, classify, descent, few_shot, names, nearest, rank, shortlist
-from llmlabel.annotation.order_bias import FEWEST_ROWS, code_prior, flip_rate, without_prior
+from llmlabel.annotation.calibration.order_bias import FEWEST_ROWS, code_prior, flip_rate, without_prior
 from llmlabel.errors import ConfigError, RequestRejected
 from llmlabel.llm.requests import AnyRequest, Completion, Features, Request, ScoreRequest
 from llmlabel.prompting import PromptLibrary

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.annotation import noise
-from llmlabel.annotation.audit import Evidence, queue, read_given
-from llmlabel.annotation.audit_check import checked, draw_check, read_verdicts
-from llmlabel.annotation.judging import judge_probs, mixture_weights, pooled, tempered
+from llmlabel.annotation.audit import noise
+from llmlabel.annotation.audit.check import checked, draw_check, read_verdicts
+from llmlabel.annotation.audit.judging import judge_probs, mixture_weights, pooled, tempered
+from llmlabel.annotation.audit.queue import Evidence, queue, read_given
 from llmlabel.errors import DataError
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 from llmlabel.students import logistic_regression

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.annotation.calibration import Calibration, cross_fitted, ece, fit, reliability
-from llmlabel.annotation.confidence_maps import Map, with_top
+from llmlabel.annotation.calibration.fitting import Calibration, cross_fitted, ece, fit, reliability
+from llmlabel.annotation.calibration.maps import Map, with_top
 from llmlabel.errors import DataError
 
 
@@ -37,7 +37,7 @@ def test_too_sure_a_model_is_softened() -> None:
 
 
 def test_the_temperature_is_found() -> None:
-    from llmlabel.annotation.confidence_maps import temperature
+    from llmlabel.annotation.calibration.maps import temperature
 
     probs, truth = model(2.0, 3000)
     assert temperature(probs, truth, {}).temperature == pytest.approx(2.0, rel=0.1)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from llmlabel.annotation.cascade import Stage, plan, route
-from llmlabel.annotation.deferral import choose_threshold
+from llmlabel.annotation.deferral.cascade import Stage, plan, route
+from llmlabel.annotation.deferral.threshold import choose_threshold
 from llmlabel.errors import ConfigError, DataError
 
 

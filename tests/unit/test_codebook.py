@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from llmlabel import annotation
 from llmlabel.annotation.asking import How
-from llmlabel.annotation.codebook import Codebook, Rule, build, compare, deal, described, macro_f1, sign_test
-from llmlabel.annotation.codebook_draft import cases, draft, medoids
-from llmlabel.annotation.codebook_settings import configure
-from llmlabel.annotation.codebook_text import summary, to_json, to_markdown
+from llmlabel.annotation.codebook.draft import cases, draft, medoids
+from llmlabel.annotation.codebook.rules import Codebook, Rule, build, compare, deal, described, macro_f1, sign_test
+from llmlabel.annotation.codebook.settings import configure
+from llmlabel.annotation.codebook.text import summary, to_json, to_markdown
 from llmlabel.errors import ConfigError
 from llmlabel.llm.requests import Features
 from llmlabel.prompting import PromptLibrary

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from llmlabel.annotation import consensus
-from llmlabel.annotation.ballots import distinct
-from llmlabel.annotation.consensus import METHODS, cross_fitted, fit, fuse
+from llmlabel.annotation.consensus import together as consensus
+from llmlabel.annotation.consensus.ballots import distinct
+from llmlabel.annotation.consensus.together import METHODS, cross_fitted, fit, fuse
 from llmlabel.errors import ConfigError, DataError
 
 CLASSES = ["a", "b", "c"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.annotation.coverage import clusters_of_rest, missing_mass, none_fits
+from llmlabel.annotation.truth.coverage import clusters_of_rest, missing_mass, none_fits
 from llmlabel.errors import DataError
 from llmlabel.stats import wilson
 

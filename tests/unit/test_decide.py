@@ -7,9 +7,10 @@ import pytest
 from llmlabel.flows import cascade
 from llmlabel.flows.gaps import gaps
 
-from llmlabel.annotation import measured, multi
+from llmlabel.annotation import multi
 from llmlabel.annotation.decide import decide
 from llmlabel.annotation.panel import Column, Gold, Panel, classes_of, read_given, read_gold
+from llmlabel.annotation.truth import measured
 from llmlabel.errors import DataError
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from llmlabel.annotation.deferral import GRID, choose_threshold, curve, fewest_rows, upper_bound
+from llmlabel.annotation.deferral.threshold import GRID, choose_threshold, curve, fewest_rows, upper_bound
 from llmlabel.errors import ConfigError, DataError
 
 

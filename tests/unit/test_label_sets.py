@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.annotation.label_sets import LabelSets, certainty
+from llmlabel.annotation.deferral.label_sets import LabelSets, certainty
 from llmlabel.errors import ConfigError, DataError
 
 marginal = st.integers(0, 20).map(lambda k: k / 20)  # ties, and marginals of exactly 0, .5 and 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmlabel.annotation.confidence import batch_calibrate, matrix, pool
+from llmlabel.annotation.calibration.batch import batch_calibrate, matrix, pool
 from llmlabel.annotation.label import Evidence, settle
 from llmlabel.records import Annotation, Label, Status, Taxonomy
 from llmlabel.stats import wilson

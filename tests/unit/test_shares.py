@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.annotation.shares import accuracy, label_shares, quality
+from llmlabel.annotation.truth.shares import accuracy, label_shares, quality
 from llmlabel.errors import DataError
 from llmlabel.stats import wilson, wilson_effective
 

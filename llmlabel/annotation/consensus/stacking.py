@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmlabel.annotation.ballots import Ballots, FloatArray, Training, logs, softmax
-from llmlabel.annotation.voting import Pool, majority
+from llmlabel.annotation.consensus.ballots import Ballots, FloatArray, Training, logs, softmax
+from llmlabel.annotation.consensus.voting import Pool, majority
 from llmlabel.errors import DataError
 
 PENALTY = 3.0  # per squared weight, against nats summed over gold rows: a prior deviation of 0.4

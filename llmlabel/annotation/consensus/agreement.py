@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.ballots import FloatArray, distinct, read, read_gold
-from llmlabel.annotation.dependence import kappas, pair_counts
+from llmlabel.annotation.consensus.ballots import FloatArray, distinct, read, read_gold
+from llmlabel.annotation.consensus.dependence import kappas, pair_counts
 from llmlabel.errors import DataError
 from llmlabel.stats import wilson
 

@@ -15,8 +15,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.ballots import BoolArray, FloatArray, IntArray, read_gold
-from llmlabel.annotation.confidence_maps import Kind, Map, isotonic, logistic, temperature
+from llmlabel.annotation.calibration.maps import Kind, Map, isotonic, logistic, temperature
+from llmlabel.annotation.consensus.ballots import BoolArray, FloatArray, IntArray, read_gold
 from llmlabel.errors import DataError
 from llmlabel.stats import wilson
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.ballots import Ballots, BoolArray, FloatArray, IntArray, read, read_gold
-from llmlabel.annotation.fusion import FOLDS, METHODS, Fusion, Score, fit_ballots, folds_of, without
+from llmlabel.annotation.consensus.ballots import Ballots, BoolArray, FloatArray, IntArray, read, read_gold
+from llmlabel.annotation.consensus.fusion import FOLDS, METHODS, Fusion, Score, fit_ballots, folds_of, without
 from llmlabel.errors import DataError
 
 __all__ = ["METHODS", "Consensus", "Fusion", "Score", "cross_fitted", "fit", "fuse"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.deferral import GRID, BoolArray, FloatArray, IntArray, at_least, checked, explain, walk
+from llmlabel.annotation.deferral.threshold import GRID, BoolArray, FloatArray, IntArray, at_least, checked, explain, walk
 from llmlabel.errors import ConfigError, DataError
 
 SAMPLES = 2000  # bootstrap samples

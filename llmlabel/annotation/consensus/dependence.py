@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.ballots import FloatArray, IntArray, distinct, read, read_gold
+from llmlabel.annotation.consensus.ballots import FloatArray, IntArray, distinct, read, read_gold
 from llmlabel.stats import holm
 
 CERTAIN = 0.05  # adjusted p-value below which errors are said to coincide

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmlabel import stats
-from llmlabel.annotation.shares import Measured, accuracy
+from llmlabel.annotation.truth.shares import Measured, accuracy
 from llmlabel.errors import DataError
 from llmlabel.records import fold
 

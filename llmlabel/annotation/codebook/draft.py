@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from llmlabel.annotation.asking import How
-from llmlabel.annotation.codebook import Kind, Rule
+from llmlabel.annotation.codebook.rules import Kind, Rule
 from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.client import Client
 from llmlabel.llm.structured import Question, ask_all

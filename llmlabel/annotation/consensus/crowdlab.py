@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmlabel.annotation.ballots import Ballots, FloatArray, Training
+from llmlabel.annotation.consensus.ballots import Ballots, FloatArray, Training
 from llmlabel.errors import DataError
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmlabel.annotation.ballots import FloatArray, Training
-from llmlabel.annotation.dawid_skene import Confused, expectation_maximisation
+from llmlabel.annotation.consensus.ballots import FloatArray, Training
+from llmlabel.annotation.consensus.dawid_skene import Confused, expectation_maximisation
 
 KNOWS = 0.7  # share of texts an annotator is taken to know at the start
 SMOOTHING = 0.5

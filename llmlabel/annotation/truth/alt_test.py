@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmlabel.annotation.shares import Measured, accuracy
+from llmlabel.annotation.truth.shares import Measured, accuracy
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.stats import benjamini_yekutieli, mean_below
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from llmlabel.annotation.ballots import FloatArray, IntArray, best_temperature, sharpened
+from llmlabel.annotation.consensus.ballots import FloatArray, IntArray, best_temperature, sharpened
 from llmlabel.errors import DataError
 
 Kind = Literal["identity", "temperature", "logistic", "isotonic"]

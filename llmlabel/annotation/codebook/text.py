@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from llmlabel.annotation.codebook import SAYS, Codebook, Gain, Rule
-from llmlabel.annotation.codebook_draft import Cases
+from llmlabel.annotation.codebook.draft import Cases
+from llmlabel.annotation.codebook.rules import SAYS, Codebook, Gain, Rule
 from llmlabel.records import NONE_FITS, Example, Label
 
 CHARS = 200  # of a text that is shown

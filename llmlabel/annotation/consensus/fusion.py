@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llmlabel.annotation.ballots import (
+from llmlabel.annotation.consensus.ballots import (
     Ballots,
     FloatArray,
     IntArray,
@@ -21,11 +21,11 @@ from llmlabel.annotation.ballots import (
     sharpened,
     training,
 )
-from llmlabel.annotation.crowdlab import crowdlab
-from llmlabel.annotation.dawid_skene import dawid_skene, one_coin
-from llmlabel.annotation.mace import mace
-from llmlabel.annotation.stacking import stacked
-from llmlabel.annotation.voting import alone, majority, weighted
+from llmlabel.annotation.consensus.crowdlab import crowdlab
+from llmlabel.annotation.consensus.dawid_skene import dawid_skene, one_coin
+from llmlabel.annotation.consensus.mace import mace
+from llmlabel.annotation.consensus.stacking import stacked
+from llmlabel.annotation.consensus.voting import alone, majority, weighted
 from llmlabel.errors import ConfigError, DataError
 
 LEAST_GOLD = 20  # rows; with fewer no method can be told from another

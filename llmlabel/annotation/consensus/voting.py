@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmlabel.annotation.ballots import Ballots, FloatArray, Training
-from llmlabel.annotation.dependence import redundancies
+from llmlabel.annotation.consensus.ballots import Ballots, FloatArray, Training
+from llmlabel.annotation.consensus.dependence import redundancies
 
 PSEUDO_ROWS = 10.0  # an annotator's accuracy is shrunk to the mean of all as if that had been seen on so many rows
 MOST_ACCURATE = 0.99

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmlabel.annotation.noise import FEWEST, FloatArray, IntArray, second_choice
+from llmlabel.annotation.audit.noise import FEWEST, FloatArray, IntArray, second_choice
 from llmlabel.errors import DataError
 from llmlabel.records import NONE_FITS, Annotation, Example, Label, Status, Taxonomy, fold, slug
 

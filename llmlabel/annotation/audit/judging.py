@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from llmlabel.annotation.noise import BoolArray, FloatArray, IntArray, safe
+from llmlabel.annotation.audit.noise import BoolArray, FloatArray, IntArray, safe
 from llmlabel.records import NONE_FITS, Annotation, Status
 
 ROUNDS = 200  # of expectation maximisation; two or three weights settle long before

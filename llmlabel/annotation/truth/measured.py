@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from llmlabel.annotation import alt_test as alternative
-from llmlabel.annotation import coverage, multi, shares
-from llmlabel.annotation.agreement import alpha
-from llmlabel.annotation.calibration import ece
+from llmlabel.annotation import multi
+from llmlabel.annotation.calibration.fitting import ece
+from llmlabel.annotation.consensus.agreement import alpha
+from llmlabel.annotation.consensus.dependence import effective_number, kappas, shared_errors
 from llmlabel.annotation.decide import Decision
-from llmlabel.annotation.dependence import effective_number, kappas, shared_errors
 from llmlabel.annotation.panel import BoolArray, FloatArray, IntArray, Panel
+from llmlabel.annotation.truth import alt_test as alternative
+from llmlabel.annotation.truth import coverage, shares
 from llmlabel.records import NONE_FITS
 
 MOST_PAIRS = 200

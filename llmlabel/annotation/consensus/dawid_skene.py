@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmlabel.annotation.ballots import Ballots, FloatArray, Training, logs, softmax
-from llmlabel.annotation.voting import majority
+from llmlabel.annotation.consensus.ballots import Ballots, FloatArray, Training, logs, softmax
+from llmlabel.annotation.consensus.voting import majority
 
 STEPS = 50
 TOLERANCE = 1e-4  # largest change of a posterior at which EM stops

@@ -1,0 +1,1 @@
+"""Labelling instructions with measured gain."""

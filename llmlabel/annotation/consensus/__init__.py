@@ -1,0 +1,1 @@
+"""Several annotators, one distribution: the methods, how one is chosen, and how far annotators agree."""

@@ -1,0 +1,1 @@
+"""What can be said of the whole: quality, shares, replaceability, and what the taxonomy misses."""
