@@ -41,7 +41,7 @@ def test_alpha_where_it_is_undefined_and_at_its_ends() -> None:
 def test_alpha_of_many_rows_is_close_to_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     votes, _ = votes_of(0.0, 6000)
     whole = alpha(votes, 4)
-    monkeypatch.setattr("llmlabel.annotation.agreement.MOST_CELLS", 3000 * 16)
+    monkeypatch.setattr("llmlabel.annotation.consensus.agreement.MOST_CELLS", 3000 * 16)
     assert alpha(votes, 4) != whole and alpha(votes, 4) == pytest.approx(whole, abs=0.03)
 
 
