@@ -173,10 +173,10 @@ class TestAnnotators:
     TEXTS = ("my credit card is lost", "a loan for a house", "a flight to Rome", "how long do I boil an egg", "xyzzy")
 
     @pytest.mark.parametrize("multi", [False, True])
-    @pytest.mark.parametrize("way", ["classify", "descent", "few_shot", "likelihood", "rank", "shortlist", "vote"])
+    @pytest.mark.parametrize("way", ["classify", "descent", "few_shot", "likelihood", "rank", "shortlist", "stated", "vote"])
     def test_labels_and_distributions(self, way: str, multi: bool, real_vllm: str, tmp_path: Path) -> None:
-        if multi and way == "descent":
-            pytest.skip("chooses one branch")
+        if multi and way in ("descent", "stated"):
+            pytest.skip("gives one label")
         examples = [Example(str(i), text) for i, text in enumerate(self.TEXTS)]
         gold = [Example("g1", "stolen card", "cards"), Example("g2", "a recipe for soup", "food")]
         client = connect_client(real_vllm, cache=tmp_path)
@@ -187,7 +187,7 @@ class TestAnnotators:
             client.close()
         leaves = {label.id for label in self.TREE.leaves}
         assert [row.id for row in rows] == [e.id for e in examples]
-        assert sum(not row.status.failed for row in rows) >= 3
+        assert sum(not row.status.failed for row in rows) >= (0 if way == "stated" else 3)
         for row in settle(rows, self.TREE, strength=0.0, multi=multi):
             assert set(row.labels) <= leaves
             assert set(row.probs) <= leaves | {"-"}

@@ -62,6 +62,8 @@ def sensible(request: AnyRequest) -> str | Completion:
         shown = re.findall(r"^([A-Z]):\n<data \w+>\n(.*)\n", request.messages[-1]["content"], re.MULTILINE)
         return " ".join(c for c, t in sorted(shown, key=lambda pair: not any(w in pair[1].lower() for w in found)))
     at = codes(request)
+    if "in percent" in request.messages[-1]["content"]:
+        return f"{at[found[0]] if found else at['none of these']} 90"
     named = [at[w] for w in dict.fromkeys([*found, *(PARENT[w] for w in found)]) if w in at] or [at["none of these"]]
     return Completion(text=" ".join(named), logprobs={c: math.log(0.9 if c == named[0] else 0.02) for c in at.values()})
 
@@ -132,6 +134,23 @@ class TestMulti:
         (done,) = settle([row], TREE, multi=True)
         assert done.probs["cards"] == pytest.approx(3.5 / 4)
         assert done.probs["loans"] == pytest.approx(1.5 / 4)
+
+
+class TestStated:
+    @pytest.mark.parametrize(
+        ("said", "status", "sure"),
+        [("A 70", Status.OK, 0.7), ("A. 100%", Status.OK, 0.99), ("A, confidence: 55", Status.OK, 0.55),
+         ("(A) 0", Status.OK, 0.21),
+         ("70", Status.PARSE_FAILED, None), ("A 700", Status.PARSE_FAILED, None), ("Z 70", Status.OFF_LIST, None),
+         ("I am not sure", Status.PARSE_FAILED, None)],
+    )  # fmt: skip
+    def test_a_letter_and_a_number(self, said: str, status: Status, sure: float | None) -> None:
+        client = FakeClient(lambda r: said, Features(schema=True))
+        (row,) = annotator("stated").annotate(ROWS[:1], TREE, client, PromptLibrary(), How())
+        assert row.status is status
+        if sure:
+            (done,) = settle([row], TREE, strength=0.0)
+            assert done.confidence == pytest.approx(sure, abs=1e-4) and done.label == row.label
 
 
 class TestDescent:

@@ -18,7 +18,7 @@ from typing import Any
 from llmlabel.annotation.asking import NONE, How
 from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.client import Client
-from llmlabel.llm.requests import Completion, Request
+from llmlabel.llm.requests import Completion, Message, Request
 from llmlabel.prompting import Prompt, PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 
@@ -61,7 +61,8 @@ def in_order(row_id: str, shown: Sequence[Label], how: How) -> dict[str, Label]:
     return dict(zip(CODES, [*order, NONE], strict=False))
 
 
-def _sheet(example: Example, shown: Sequence[Label], prompt: Prompt, client: Client, how: How) -> _Sheet:
+def question(example: Example, shown: Sequence[Label], prompt: Prompt, how: How) -> tuple[dict[str, Label], Sequence[Message]]:
+    """Which code stands for which label, and the messages that ask about a text."""
     codes = in_order(example.id, shown, how)
     code_of = {label.id: code for code, label in codes.items()}
     labels = [SimpleNamespace(code=code, name=label.name, description=label.description) for code, label in codes.items()]
@@ -69,7 +70,12 @@ def _sheet(example: Example, shown: Sequence[Label], prompt: Prompt, client: Cli
         SimpleNamespace(text=text, codes=" ".join(code_of[label.id] for label in solved))
         for text, solved in how.solved(example.id, shown)
     ]
-    messages = prompt.render(text=example.text[: how.max_text_chars], use_case=how.use_case, labels=labels, shots=shots)
+    text = example.text[: how.max_text_chars]
+    return codes, prompt.render(text=text, use_case=how.use_case, labels=labels, shots=shots)
+
+
+def _sheet(example: Example, shown: Sequence[Label], prompt: Prompt, client: Client, how: How) -> _Sheet:
+    codes, messages = question(example, shown, prompt, how)
     tops = ALTERNATIVES if client.backend.features.logprobs and not how.temperature else 0
     most = MANY_TOKENS if how.multi else ONE_TOKENS
     return _Sheet(codes, Request(messages, max_tokens=most, temperature=how.temperature, top_logprobs=tops, sample=how.sample))
