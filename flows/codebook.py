@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ NO_GOLD = (
 )
 
 
-@dataclass
 class Work(annotate.Work):
     """What the steps share: all that a run of annotate has, under the settings of a codebook."""
 
