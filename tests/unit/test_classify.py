@@ -56,6 +56,12 @@ def test_the_distribution_is_over_labels_and_variants_of_a_code_add_up() -> None
     assert set(row.probs) == {"loans", "cards"}
 
 
+@pytest.mark.parametrize("form", ["{}", " {} ", "{}.", "{}: Loans", "Answer: {}", "answer {}", "**{}**", "({})"])
+def test_a_code_is_read_however_it_is_written(form: str) -> None:
+    (row,) = label(lambda r: form.format(codes(r)["Loans"]))
+    assert row.label == "loans"
+
+
 @pytest.mark.parametrize(
     ("answer", "status"),
     [

@@ -27,6 +27,7 @@ CODES = string.ascii_uppercase
 MOST_LABELS = len(CODES) - 1  # one code is for "none fits"
 ALTERNATIVES = 20
 ONE_TOKENS, MANY_TOKENS = 12, 24
+ANSWER = re.compile(r"^\W*(?i:answer)\b\W*(?=[A-Z]\b)")  # as solved examples are headed
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _read(example: Example, sheet: _Sheet, answer: Completion | LlmlabelError, c
 
 
 def _codes(answer: str) -> list[str]:
-    """The codes an answer starts with: `B`, `B D`, `B. Loans`; nothing where it starts with a sentence."""
+    """The codes an answer starts with: `B`, `B D`, `B. Loans`, `Answer: B`; nothing where it starts with a sentence."""
+    answer = ANSWER.sub("", answer)
     if re.fullmatch(r"\W*[A-Z](?:[\s,;]+[A-Z])*\W*", answer):
         return re.findall("[A-Z]", answer)
     first = re.match(r"\W*([A-Z])[.:)]", answer)
