@@ -33,7 +33,7 @@ from llmlabel.events import emit
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy
-from llmlabel.review import Correction, history, load_corrections
+from llmlabel.review import Correction, append, history, load_corrections
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 from llmlabel.students.train import Classifier
 
@@ -112,6 +112,8 @@ def run_steps(work: Work) -> int:
     """The chain itself; every step leaves its result in the run folder."""
     folder, config = work.folder, work.config
     write_atomic(folder.path / "taxonomy.yaml", work.taxonomy.dump())
+    if work.old:  # they go on from run to run
+        append(folder.path, history(work.old.path), str(work.old.path))
     for note in work.known.notes():
         emit("note", text=note)
     if config.target_precision and not work.known.gold.labels:

@@ -153,6 +153,7 @@ def test_what_people_say_comes_back_and_only_what_it_touches_is_asked_again(cli,
     said = load_corrections(first)
     assert all(by_id[i]["source"] == "human" and by_id[i]["label"] == "late-trains" for i in said)
     assert load_run(second).metrics["reviews"]["imported"] == 20
+    assert load_corrections(second) == said, "a run made from this one will know them too"
     assert any("answers taken over" in e.get("text", "") for e in events)
 
 
