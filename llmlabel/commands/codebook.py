@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from llmlabel.commands import options
+from llmlabel.commands.options import Limits, with_limits
 from llmlabel.commands.run import run_flow
 
 
+@with_limits
 def codebook(
+    limits: Limits,
     run: options.RunFolder,
     writer: Annotated[
         str | None, typer.Option(help=f"Model that drafts the rules: {options.SPEC}. [default: the annotator]")
@@ -23,16 +26,6 @@ def codebook(
     data: Annotated[
         str | None, typer.Option(help=f"Where the data is now: {options.DATA}. [default: where the run read it]")
     ] = None,
-    budget: options.Budget = None,
-    budget_calls: options.BudgetCalls = None,
-    budget_tokens: options.BudgetTokens = None,
-    concurrency: options.Concurrency = None,
-    rpm: options.Rpm = None,
-    tpm: options.Tpm = None,
-    timeout: options.Timeout = None,
-    settings: options.Settings = None,
-    cache: options.Cache = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
 ) -> None:
     """Write labelling instructions for a run of annotate, and keep only the rules that measurably help.
 
@@ -48,9 +41,6 @@ def codebook(
     """
     from llmlabel.annotation.codebook.settings import configure
 
-    given: dict[str, Any] = {
-        "writer": writer, "annotator": annotator, "tries": tries, "data": data, "budget": budget, "budget_calls": budget_calls,
-        "budget_tokens": budget_tokens, "concurrency": concurrency, "rpm": rpm, "tpm": tpm, "timeout": timeout, "cache": cache,
-    }  # fmt: skip
-    config = configure(Path(run), {k: v for k, v in given.items() if v is not None}, settings or [])
-    run_flow("llmlabel.flows.codebook:codebook", config, as_json)
+    own = {"writer": writer, "annotator": annotator, "tries": tries, "data": data}
+    given = limits.values | {name: value for name, value in own.items() if value is not None}
+    run_flow("codebook:codebook", configure(Path(run), given, limits.settings), limits.as_json)

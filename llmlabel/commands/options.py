@@ -104,17 +104,61 @@ class Common:
         return load_config(kind, file=self.config, options=self.values | own, settings=self.settings)
 
 
+def _limits(
+    budget: Budget = None,
+    budget_calls: BudgetCalls = None,
+    budget_tokens: BudgetTokens = None,
+    concurrency: Concurrency = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
+    settings: Settings = None,
+    cache: Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
+) -> None:
+    """What every command takes that goes on from a run, whose settings it has."""
+
+
+@dataclass
+class Limits:
+    """What the command line gave for these options. `values`: by name of the setting, only what was given."""
+
+    values: dict[str, Any]
+    settings: list[str]
+    as_json: bool
+
+
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_limits`; it takes them as its first argument, a `Limits`."""
+    return _extended(command, [], _parameters(_limits), _limited)
+
+
+def _limited(given: dict[str, Any]) -> Limits:
+    settings, as_json = given.pop("settings"), given.pop("as_json")
+    return Limits({name: value for name, value in given.items() if value is not None}, settings or [], as_json)
+
+
 def with_common(command: Callable[..., None]) -> Callable[..., None]:
     """Give a run command the shared options; it takes them as its first argument, a `Common`."""
-    before, after = ([*inspect.signature(f, eval_str=True).parameters.values()] for f in (_before, _after))
-    own = [*inspect.signature(command, eval_str=True).parameters.values()][1:]
+    return _extended(command, _parameters(_before), _parameters(_after), _common)
+
+
+def _parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
+    return [*inspect.signature(function, eval_str=True).parameters.values()]
+
+
+def _extended(
+    command: Callable[..., None], before: list[inspect.Parameter], after: list[inspect.Parameter],
+    pack: Callable[[dict[str, Any]], Any],
+) -> Callable[..., None]:  # fmt: skip
+    """A command with options before and after its own, which it gets packed, as its first argument."""
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         shared = {p.name: given.pop(p.name) for p in (*before, *after)}
-        command(_common(shared), **given)
+        command(pack(shared), **given)
 
-    run.__signature__ = inspect.Signature([*before, *own, *after])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*before, *_parameters(command)[1:], *after])  # type: ignore[attr-defined]
     return run
 
 

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from llmlabel.commands import options
-from llmlabel.commands.options import Common, show_result, with_common
+from llmlabel.commands.options import Common, Limits, show_result, with_common, with_limits
 from llmlabel.errors import ConfigError
 
-FLOWS = {  # name: flow, settings
-    "taxonomy": ("llmlabel.flows.taxonomy:taxonomy", "llmlabel.config:TaxonomyConfig"),
-    "annotate": ("llmlabel.flows.annotate:annotate", "llmlabel.config:AnnotateConfig"),
-    "audit": ("llmlabel.flows.audit:audit", "llmlabel.config:AuditConfig"),
+FLOWS = {  # name: flow, settings, estimate
+    "taxonomy": ("taxonomy:taxonomy", "TaxonomyConfig", "estimate_taxonomy:estimate_taxonomy"),
+    "annotate": ("annotate:annotate", "AnnotateConfig", "estimate_annotate:estimate_annotate"),
+    "audit": ("audit:audit", "AuditConfig", "audit:estimate_audit"),
 }
 
 app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
@@ -46,18 +46,18 @@ def taxonomy(
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
     """
-    from llmlabel.config import TaxonomyConfig
-
-    config = common.build(
-        TaxonomyConfig, use_case=use_case, taxonomy=taxonomy, method=method, max_labels=max_labels, levels=levels,
-        induce_on=induce_on, batch_size=batch_size, label_with_llm=label_with_llm,
-    )  # fmt: skip
-    if common.estimate:
-        from llmlabel.flows.estimate_taxonomy import estimate_taxonomy
-
-        show_estimate(estimate_taxonomy(config), common.as_json)
-        return
-    run_flow(FLOWS["taxonomy"][0], config, common.as_json)
+    _start(
+        "taxonomy",
+        common,
+        use_case=use_case,
+        taxonomy=taxonomy,
+        method=method,
+        max_labels=max_labels,
+        levels=levels,
+        induce_on=induce_on,
+        batch_size=batch_size,
+        label_with_llm=label_with_llm,
+    )
 
 
 @app.command("annotate")
@@ -109,19 +109,22 @@ def annotate(
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
     """
-    from llmlabel.config import AnnotateConfig
-
-    config = common.build(
-        AnnotateConfig, taxonomy=taxonomy, use_case=use_case, annotators=annotator or None, annotations=annotations,
-        multi_label=multi_label, samples=samples, few_shot=few_shot, consensus=consensus, target_precision=target_precision,
-        cascade=cascade, explain=explain, label_with_llm=label_with_llm,
-    )  # fmt: skip
-    if common.estimate:
-        from llmlabel.flows.estimate_annotate import estimate_annotate
-
-        show_estimate(estimate_annotate(config), common.as_json)
-        return
-    run_flow(FLOWS["annotate"][0], config, common.as_json)
+    _start(
+        "annotate",
+        common,
+        taxonomy=taxonomy,
+        use_case=use_case,
+        annotators=annotator or None,
+        annotations=annotations,
+        multi_label=multi_label,
+        samples=samples,
+        few_shot=few_shot,
+        consensus=consensus,
+        target_precision=target_precision,
+        cascade=cascade,
+        explain=explain,
+        label_with_llm=label_with_llm,
+    )
 
 
 @app.command("audit")
@@ -150,17 +153,17 @@ def audit(
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
     """
-    from llmlabel.config import AuditConfig
+    _start("audit", common, label_column=label_column, taxonomy=taxonomy, annotators=annotator or None, ask=ask, check=check)
 
-    config = common.build(
-        AuditConfig, label_column=label_column, taxonomy=taxonomy, annotators=annotator or None, ask=ask, check=check
-    )
+
+def _start(name: str, common: Common, **own: Any) -> None:
+    """Run a flow, or say what it would cost."""
+    flow, kind, estimate = FLOWS[name]
+    config = common.build(_load(f"llmlabel.config:{kind}"), **own)
     if common.estimate:
-        from llmlabel.flows.audit import estimate_audit
-
-        show_estimate(estimate_audit(config), common.as_json)
-        return
-    run_flow(FLOWS["audit"][0], config, common.as_json)
+        show_estimate(_load(f"llmlabel.flows.{estimate}")(config), common.as_json)
+    else:
+        run_flow(flow, config, common.as_json)
 
 
 def show_estimate(found: dict[str, Any], as_json: bool) -> None:
@@ -175,18 +178,10 @@ def show_estimate(found: dict[str, Any], as_json: bool) -> None:
     show(found)
 
 
+@with_limits
 def retry(
+    limits: Limits,
     run: Annotated[Path, typer.Argument(help="A run folder; the command that made it ended with exit code 3.")],
-    budget: options.Budget = None,
-    budget_calls: options.BudgetCalls = None,
-    budget_tokens: options.BudgetTokens = None,
-    concurrency: options.Concurrency = None,
-    rpm: options.Rpm = None,
-    tpm: options.Tpm = None,
-    timeout: options.Timeout = None,
-    settings: options.Settings = None,
-    cache: options.Cache = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
 ) -> None:
     """Ask the rows of a run that failed once more, keep all others, and write its files anew.
 
@@ -203,18 +198,15 @@ def retry(
     info = load_run(run).info
     if info["flow"] not in FLOWS:
         raise ConfigError(f"{run} was made by the flow {info['flow']!r}, which this version does not have")
-    flow, kind = FLOWS[info["flow"]]
-    limits: dict[str, Any] = {
-        "budget": budget, "budget_calls": budget_calls, "budget_tokens": budget_tokens, "concurrency": concurrency,
-        "rpm": rpm, "tpm": tpm, "timeout": timeout, "cache": cache,
-    }  # fmt: skip
-    given = {name: value for name, value in limits.items() if value is not None}
-    config = load_config(_load(kind), options={**info["config"], **given, "out": run}, settings=settings or [])
-    run_flow(flow, config, as_json)
+    flow, kind, _ = FLOWS[info["flow"]]
+    config = load_config(
+        _load(f"llmlabel.config:{kind}"), options={**info["config"], **limits.values, "out": run}, settings=limits.settings
+    )
+    run_flow(flow, config, limits.as_json)
 
 
-def run_flow(path: str, config: Any, as_json: bool) -> None:
-    """Run a flow on the server of PREFECT_API_URL, else on a temporary one, and show its progress."""
+def run_flow(flow: str, config: Any, as_json: bool) -> None:
+    """Run a flow, FILE:NAME, on the server of PREFECT_API_URL, else on a temporary one, and show its progress."""
     from llmlabel.events import listening
     from llmlabel.terminal import Terminal
 
@@ -228,7 +220,7 @@ def run_flow(path: str, config: Any, as_json: bool) -> None:
     terminal = Terminal(as_json)
     start = time.monotonic()
     with terminal, listening(terminal):
-        result = _load(path)(config)
+        result = _load(f"llmlabel.flows.{flow}")(config)
         terminal({"event": "done", "seconds": round(time.monotonic() - start, 1), **result})
     raise typer.Exit(result["exit"])
 
