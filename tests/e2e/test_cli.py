@@ -96,7 +96,7 @@ def test_shared_options_reach_the_settings(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "run", "taxonomy", "--use-case", "why", *given]
     path, _, settings = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(" ")
-    assert path == "llmlabel.flows.taxonomy:taxonomy"
+    assert path == "taxonomy:taxonomy"
     found = json.loads(settings)
     wanted = {"seed": 3, "batch": True, "mask_pii": "regex", "store_text": False, "concurrency": 7, "rpm": 60.0, "tpm": 9000.0}
     assert {k: found[k] for k in wanted} == wanted
