@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -124,11 +124,11 @@ def answers(asking: Asking, annotator: Annotator, number: int, examples: Sequenc
         lambda step, total: counter(asking.progress, name if step.startswith("annotate") else f"{name}, {step}", total),
     )  # fmt: skip
     found = [from_json(values) for values in raw]
-    prior = _order_bias(asking, way, client, name, rows, found, number) if part in ("", "-rest") else {}
-    column = _column(asking, name, way, found, prior)
-    return replace(
-        column, rows=kept | dict(column.rows), spec=asking.models.spec_of(annotator.spec or asking.config.llm.spec("label"))
-    )
+    if part in ("", "-rest"):
+        _order_bias(asking, way, client, name, rows, found, number)
+    column = _column(asking, name, way, found)
+    spec = asking.models.spec_of(annotator.spec or asking.config.llm.spec("label"))
+    return replace(column, rows=kept | dict(column.rows), spec=spec, step=_step(number))
 
 
 def _step(number: int) -> str:
@@ -149,10 +149,10 @@ def _ask(
     return [by_id.get(e.id) or annotation.label.no_text(e.id, client.backend.model) for e in rows]
 
 
-def _column(asking: Asking, name: str, way: str, raw: Sequence[Annotation], prior: Mapping[str, float] | None = None) -> Column:
+def _column(asking: Asking, name: str, way: str, raw: Sequence[Annotation]) -> Column:
     strength = 1.0 if any(row.probs_kind == WEAK_KIND for row in raw) else 0.0
     settled = annotation.settle(raw, asking.taxonomy, strength=strength, multi=asking.multi)
-    return Column(name, way, {row.id: row for row in settled}, prior=prior or {})
+    return Column(name, way, {row.id: row for row in settled})
 
 
 def _kept(asking: Asking, name: str, examples: Sequence[Example]) -> dict[str, Annotation]:
@@ -175,12 +175,12 @@ def _kept(asking: Asking, name: str, examples: Sequence[Example]) -> dict[str, A
 
 def _order_bias(
     asking: Asking, way: str, client: Client, name: str, rows: Sequence[Example], raw: list[Annotation], number: int
-) -> dict[str, float]:
+) -> None:
     """Ask a sample again with the labels in another order; take what a code itself is worth out of the distributions."""
     coded = [i for i, row in enumerate(raw) if row.probs_kind == "code"]
     size = min(asking.order_sample, int(ORDER_SHARE * len(raw)))
     if not coded or not size:
-        return {}
+        return
     chosen = random.Random(f"{asking.config.seed}/order").sample(coded, min(size, len(coded)))
     again = [
         from_json(values)
@@ -198,4 +198,3 @@ def _order_bias(
         prior = code_prior(raw, codes)
         without_prior(raw, codes, prior)
     asking.order_bias.append(found | {"codes": {code: round(p, 3) for code, p in prior.items()}})
-    return prior

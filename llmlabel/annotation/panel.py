@@ -28,7 +28,6 @@ class Column:
     rows: Mapping[str, Annotation]
     spec: str = ""
     step: str = ""  # under which the books have its requests
-    prior: Mapping[str, float] = field(default_factory=dict)  # of the codes labels stood under, in nats
 
     @property
     def kind(self) -> str:

@@ -234,6 +234,10 @@ def test_the_estimate_is_near_the_bill(cli, data, taxonomy, tmp_path) -> None:
     assert questions(cli) == 0
     assert annotate(cli, data, taxonomy, tmp_path / "run", "--prices", str(prices))[0] == 0
     cost = load_run(tmp_path / "run").info["cost"]
+    (annotator,) = load_run(tmp_path / "run").metrics["annotators"]
+    labelling = sum(line["cost"] for line in cost["by_step"] if line["step"] == "label 0")
+    assert annotator["cost"] == pytest.approx(labelling, abs=1e-6) and labelling > 0
+    assert annotator["cost_per_1000"] == pytest.approx(1000 * labelling / 240, rel=1e-3)
     assert events[-1]["calls"] == pytest.approx(cost["calls"], rel=0.05)
     assert events[-1]["prompt_tokens"] == pytest.approx(cost["prompt_tokens"], rel=0.6)
 
