@@ -121,7 +121,7 @@ def run_steps(work: Work) -> int:
             "--target-precision is a promise, and a promise needs gold: name --gold-column, or run without it, then "
             "`llmlabel review export` and `import`, and start again with --from"
         )
-    if config.back_off and not work.known.gold.labels:
+    if config.back_off and not work.known.unreviewed:
         raise ConfigError("back_off goes by calibrated probabilities, and calibration needs gold: name --gold-column")
     timed(folder, "label", lambda: ask_all(work))
     timed(folder, "decide", lambda: settle(work))
@@ -202,7 +202,7 @@ def train_student(work: Work) -> None:
     labelled = list(work.labelled.values())
     if work.config.multi_label or all(row.status.failed for row in labelled):
         return
-    held = set(work.known.gold.labels) - set(work.known.human) if work.config.label_with_llm else set()
+    held = set(work.known.unreviewed) if work.config.label_with_llm else set()
     rows = [row for row in labelled if row.id not in held and not row.status.failed]
     if len(rows) > LEARNED_FROM:
         rows = random.Random(f"{work.config.seed}/student").sample(rows, LEARNED_FROM)
@@ -229,13 +229,9 @@ def write(work: Work) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]
 
 def _up(work: Work, classifier: Classifier) -> Callable[[Sequence[str], Any], list[str]] | None:
     """How the classifier's answers go up the tree: from probabilities calibrated on gold rows, which it did not learn from."""
-    known = [i for i in work.known.gold.labels if i not in work.known.human]
     if not work.config.back_off:
         return None
-    if not known or not work.config.label_with_llm:
-        raise ConfigError(
-            "--set back_off=true is for a classifier calibrated on gold: it needs --gold-column and --label-with-llm"
-        )
+    known = work.known.unreviewed
     place = {label or NONE_FITS: k for k, label in enumerate(classifier.labels)}
     proba = classifier.student.predict_proba(work.encode([work.by_id[i].text for i in known]))
     truth = np.array([place.get((work.known.gold.labels[i] or (NONE_FITS,))[0], -1) for i in known])

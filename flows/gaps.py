@@ -30,6 +30,8 @@ def gaps(
     Returns: `coverage` of metrics.json, and the proposed labels, largest first.
     """
     usable = [row for row in rows if not row.status.failed]
+    if not usable:
+        return {}, []
     labels = [None if row.status is Status.NONE_FITS else row.label for row in usable]
     rest = [i for i, label in enumerate(labels) if label is None]
     draw = random.Random(f"{seed}/gaps")
@@ -39,8 +41,6 @@ def gaps(
         vectors = encode([texts[usable[i].id].text for i in looked])
         found = clusters_of_rest(vectors, min_size=max(SMALLEST, len(looked) // 50))
     groups = {looked[i]: k for k, group in enumerate(found) for i in group.rows}
-    if not usable:
-        return {}, []
     others = [texts[row.id].text for row in usable if row.status is not Status.NONE_FITS]
     named = _named([[texts[usable[looked[i]].id] for i in group.rows] for group in found], others[:MOST], taxonomy)
     offered = [

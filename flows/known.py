@@ -42,6 +42,11 @@ class Known:
         return self._reviewed(only_random=False)
 
     @cached_property
+    def unreviewed(self) -> list[str]:
+        """Rows with gold whose final label is not a person's word: what labels the others can be measured on them."""
+        return [i for i in self.gold.labels if i not in self.human]
+
+    @cached_property
     def reviewed(self) -> dict[str, Correction]:
         """By row id, what people said with labels this taxonomy has; also of other rows with the very same text."""
         known = {label.id for label in self.taxonomy.leaves}

@@ -115,7 +115,19 @@ def without_url(spec: str | None) -> str | None:
     return spec if spec is None or "@http" not in spec else spec[: spec.rindex("@http")]
 
 
-class TaxonomyConfig(CommonConfig):
+class AskingConfig(CommonConfig):
+    """What flows share that ask a model about texts."""
+
+    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
+        "auto",
+        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
+        "auto: what the model can give.",
+    )
+    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
+    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
+
+
+class TaxonomyConfig(AskingConfig):
     """`llmlabel run taxonomy`: from raw texts to a taxonomy, labels and a classifier."""
 
     use_case: str = Field("", description="The question the taxonomy answers, such as: why customers contact us.")
@@ -133,11 +145,6 @@ class TaxonomyConfig(CommonConfig):
         "auto",
         description="Who labels the first texts; auto: the model if it passed the editing exercise, else the vectors.",
     )
-    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
-        "auto",
-        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
-        "auto: what the model can give.",
-    )
     samples: int = Field(1, ge=1, le=100, description="Answers per text where distributions are votes.")
     student: Literal["auto", "logistic_regression", "lightgbm", "mlp"] = Field(
         "auto", description="auto: chosen by cross-validation."
@@ -145,9 +152,7 @@ class TaxonomyConfig(CommonConfig):
     name_words: int = Field(5, ge=1, le=20, description="Longest label name, in words.")
     description_words: int = Field(30, ge=3, le=100, description="Longest label description, in words.")
     summary_words: int = Field(20, ge=3, le=100, description="Length of a summary, in words; shorter texts are not summarised.")
-    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
     min_confidence: float = Field(0.0, ge=0, le=1, description="Labels less sure than this are marked low_confidence.")
-    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
 
     @model_validator(mode="after")
     def _complete(self) -> TaxonomyConfig:
@@ -156,7 +161,7 @@ class TaxonomyConfig(CommonConfig):
         return self
 
 
-class LabellingConfig(CommonConfig):
+class LabellingConfig(AskingConfig):
     """What flows share that label with a taxonomy they are given."""
 
     annotators: list[str] = Field(
@@ -164,14 +169,7 @@ class LabellingConfig(CommonConfig):
         description="Who labels: model specs, each with a way of asking before it where the usual one is not wanted "
         "(descent:openai:MODEL), or nearest (vectors, no model). Empty: the model of the role `label`.",
     )
-    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
-        "auto",
-        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
-        "auto: what the model can give.",
-    )
     samples: int = Field(3, ge=1, le=100, description="Answers per text where a model tells no probabilities.")
-    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
-    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
 
     @field_validator("annotators")
     @classmethod

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from llmlabel.annotation import multi
 from llmlabel.annotation.calibration.fitting import ece
-from llmlabel.annotation.consensus.agreement import alpha
-from llmlabel.annotation.consensus.dependence import effective_number, kappas, shared_errors
+from llmlabel.annotation.consensus.agreement import alpha, cohen_kappa, raw_agreement, table
+from llmlabel.annotation.consensus.dependence import effective_number, shared_errors
 from llmlabel.annotation.decide import Decision
-from llmlabel.annotation.panel import BoolArray, FloatArray, IntArray, Panel
+from llmlabel.annotation.panel import FloatArray, IntArray, Panel
 from llmlabel.annotation.truth import alt_test as alternative
 from llmlabel.annotation.truth import coverage, shares
 from llmlabel.records import NONE_FITS
@@ -56,11 +57,9 @@ def majority(panel: Panel, decision: Decision) -> dict[str, Any]:
 
 def macro_f1(labels: IntArray, gold: IntArray) -> float:
     """Mean F1 over the classes that occur in gold; no answer (-1) is wrong."""
-    each = []
-    for k in np.unique(gold):
-        hits = int(((labels == k) & (gold == k)).sum())
-        each.append(2 * hits / max(int((labels == k).sum() + (gold == k).sum()), 1))
-    return float(np.mean(each))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(gold, labels, labels=np.unique(gold), average="macro", zero_division=0))
 
 
 def by_annotator(panel: Panel, decision: Decision, used: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -69,23 +68,17 @@ def by_annotator(panel: Panel, decision: Decision, used: Mapping[str, Mapping[st
     Args:
         used: by annotator's name: cost (US dollars), latency (median seconds) and model.
     """
+    names, gold = [c.name for c in panel.columns], None if decision.multi else decision.gold
+    told = table(panel.votes, len(panel.classes), gold=gold, consensus=decision.labels, names=names)
     found = []
-    final = decision.labels
-    for a, column in enumerate(panel.columns):
-        votes = panel.votes[:, a]
-        asked = sum(row in column.rows for row in panel.ids)
-        there = votes >= 0
-        right = (votes == decision.gold)[decision.known] if not decision.multi else _same_sets(panel, a, decision)
-        told = shares.accuracy(right[there[decision.known]]) if len(decision.known) else None
-        both = there & (final >= 0)
-        money = used.get(column.name, {})
+    for a, (column, about) in enumerate(zip(panel.columns, told, strict=True)):
+        asked, money = sum(row in column.rows for row in panel.ids), used.get(column.name, {})
         row: dict[str, Any] = {
             "name": column.name, "way": column.way, "kind": column.kind, "rows": asked,
-            "answered": float(there.sum()) / max(asked, 1),
-            "accuracy": told.value if told else None, "low": told.low if told else None, "high": told.high if told else None,
-            "agreement": float((votes == final)[both].mean()) if both.any() else None,
-            "weight": decision.weights[a] if a < len(decision.weights) else None,
-            "constant": bool(there.sum() > 1 and len(np.unique(votes[there])) == 1), **money,
+            "answered": float((panel.votes[:, a] >= 0).sum()) / max(asked, 1),
+            "accuracy": about.accuracy, "low": about.low, "high": about.high, "agreement": about.with_consensus,
+            "weight": decision.weights[a] if a < len(decision.weights) else None, "constant": about.constant,
+            **(_same_sets(panel, a, decision) if decision.multi else {}), **money,
         }  # fmt: skip
         if money.get("cost") is not None:
             row["cost_per_1000"] = 1000 * money["cost"] / max(asked, 1)
@@ -93,9 +86,11 @@ def by_annotator(panel: Panel, decision: Decision, used: Mapping[str, Mapping[st
     return found
 
 
-def _same_sets(panel: Panel, a: int, decision: Decision) -> BoolArray:
-    truth = decision.gold[decision.known][:, :-1] == 1
-    return np.asarray((panel.said[decision.known, a, :-1] == truth).all(axis=1))
+def _same_sets(panel: Panel, a: int, decision: Decision) -> dict[str, float | None]:
+    """Of several labels: how often an annotator names exactly the true ones."""
+    answered = decision.known[panel.votes[decision.known, a] >= 0]
+    told = shares.accuracy((panel.said[answered, a, :-1] == (decision.gold[answered][:, :-1] == 1)).all(axis=1))
+    return {"accuracy": told.value, "low": told.low, "high": told.high} if told else {}
 
 
 def agreement(panel: Panel, decision: Decision) -> dict[str, Any] | None:
@@ -104,14 +99,11 @@ def agreement(panel: Panel, decision: Decision) -> dict[str, Any] | None:
     if len(names) < 2 or (votes < 0).all():
         return None
     gold = None if decision.multi else decision.gold
-    kappa = kappas(votes, size, np.ones(len(votes)))
-    pairs = []
-    for i in range(len(names)):
-        for j in range(i + 1, len(names)):
-            both = (votes[:, i] >= 0) & (votes[:, j] >= 0)
-            if both.any():
-                same = float((votes[both, i] == votes[both, j]).mean())
-                pairs.append({"a": names[i], "b": names[j], "agreement": round(same, 4), "kappa": _number(kappa[i, j])})
+    same, kappa = raw_agreement(votes, size), cohen_kappa(votes, size)
+    pairs = [
+        {"a": names[i], "b": names[j], "agreement": round(float(same[i, j]), 4), "kappa": _number(kappa[i, j])}
+        for i, j in combinations(range(len(names)), 2) if not np.isnan(same[i, j])
+    ]  # fmt: skip
     return {
         "alpha": _number(alpha(votes, size)), "pairs": pairs[:MOST_PAIRS],
         "effective": _number(effective_number(votes, size, gold)),
