@@ -1,0 +1,121 @@
+"""A graph of texts as arrays: what selectors, filters and GNNs work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """N nodes.
+
+    Args:
+        adjacency: (N, N) CSR float32, symmetric, weights above 0, no self-loops; what directed graphs are to the methods here.
+        x: (N, F) float32 features. classes: how many classes the nodes are expected to have.
+        askable: (N,) False for nodes that nobody can be asked about (no text). links: (N, N) CSR, edges in their own
+            direction; None for an undirected graph.
+    """
+
+    adjacency: sparse.csr_array
+    x: FloatArray
+    classes: int
+    askable: BoolArray
+    links: sparse.csr_array | None = None
+
+    @property
+    def size(self) -> int:
+        return int(self.adjacency.shape[0])
+
+    @cached_property
+    def degree(self) -> FloatArray:
+        """(N,) sum of edge weights."""
+        return np.asarray(self.adjacency.sum(axis=1), dtype=np.float64).ravel()
+
+    @cached_property
+    def walk(self) -> sparse.csr_array:
+        """(N, N) D^-1 A: the mean of the neighbours; an isolated node is its own neighbour."""
+        alone = (self.degree == 0).astype(np.float32)
+        scale = sparse.diags_array((1 / np.maximum(self.degree + alone, 1e-12)).astype(np.float32))
+        return sparse.csr_array(scale @ (self.adjacency + sparse.diags_array(alone)))
+
+    @cached_property
+    def normalised(self) -> sparse.csr_array:
+        """(N, N) D^-1/2 (A + I) D^-1/2, degrees with the self-loop: the propagation of GCN (Kipf and Welling 2017)."""
+        root = sparse.diags_array((1 / np.sqrt(self.degree + 1)).astype(np.float32))
+        return sparse.csr_array(root @ (self.adjacency + sparse.eye_array(self.size, dtype=np.float32, format="csr")) @ root)
+
+    @cached_property
+    def aax(self) -> FloatArray:
+        """(N, F) (D^-1 A)^2 X: features averaged over two hops, without self-loops."""
+        return np.asarray(self.walk @ (self.walk @ self.x))
+
+    def propagated(self, hops: int) -> FloatArray:
+        """(N, F) features after so many steps of `normalised`."""
+        x = self.x
+        for _ in range(hops):
+            x = self.normalised @ x
+        return np.asarray(x)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What is known of n nodes that were annotated.
+
+    Args:
+        nodes: (n,) rows of the graph. labels: (n,) class index below `classes`. confidence: (n,) in [0, 1], NaN where none was
+            told. classes: ids of the L classes.
+    """
+
+    nodes: IntArray
+    labels: IntArray
+    confidence: FloatArray
+    classes: Sequence[str]
+
+    def some(self, keep: BoolArray) -> Annotated:
+        """Those of them where `keep` (n,) is True."""
+        return Annotated(self.nodes[keep], self.labels[keep], self.confidence[keep], self.classes)
+
+    @property
+    def one_hot(self) -> FloatArray:
+        """(n, L)."""
+        return np.eye(len(self.classes))[self.labels]
+
+
+def adjacency(
+    nodes: int, source: IntArray, target: IntArray, weight: FloatArray | None = None, *, directed: bool = False
+) -> tuple[sparse.csr_array, sparse.csr_array | None]:
+    """The symmetric adjacency of an edge list, and for a directed graph the edges as they are.
+
+    Args:
+        source, target: (E,) node numbers. weight: (E,) above 0; None: 1. Self-loops are left out; an edge that stands there more
+            than once counts once, with its largest weight.
+    """
+    real = source != target
+    values = np.ones(int(real.sum()), np.float32) if weight is None else weight[real].astype(np.float32)
+    links = _largest(nodes, source[real], target[real], values)
+    both = sparse.csr_array(links.maximum(links.T))
+    return both, links if directed else None
+
+
+def _largest(nodes: int, source: IntArray, target: IntArray, values: FloatArray) -> sparse.csr_array:
+    """A CSR matrix where repeated entries count once, at their largest."""
+    if len(values) and values.min() == values.max():
+        found = sparse.csr_array((np.ones(len(values), np.float32), (source, target)), shape=(nodes, nodes))
+        found.sum_duplicates()
+        found.data = np.full_like(found.data, values[0])
+        return found
+    order = np.lexsort((-values, target, source))
+    source, target, values = source[order], target[order], values[order]
+    first = np.r_[True, (np.diff(source) != 0) | (np.diff(target) != 0)] if len(values) else np.zeros(0, bool)
+    return sparse.csr_array((values[first], (source[first], target[first])), shape=(nodes, nodes))
