@@ -47,17 +47,18 @@ LABELS_SCHEMA = pa.schema(
 )
 
 
-def stream(spec: str, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+def stream(spec: str, batch_rows: int = BATCH_ROWS, option: str = "--data") -> Iterator[pa.Table]:
     """Yield a data set as Arrow tables of at most `batch_rows` rows, in order, with bounded memory.
 
     Args:
         spec: a .parquet, .jsonl(.gz), .json, .csv(.gz) file or a pattern of them, `hf://id[:split]`, or `env:`.
+        option: what to call it in messages.
     Raises: DataError when it cannot be found or read.
     """
     if spec == "env:":
         yield from _chunks(environment(), batch_rows)
         return
-    dataset = _open(spec)
+    dataset = _open(spec, option)
     try:
         for table in dataset.with_format("arrow").iter(batch_size=batch_rows):
             yield table
@@ -77,7 +78,7 @@ def _chunks(table: pa.Table, size: int) -> Iterator[pa.Table]:
         yield table.slice(start, size)
 
 
-def _open(spec: str) -> Any:
+def _open(spec: str, option: str) -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 
@@ -93,10 +94,10 @@ def _open(spec: str) -> Any:
     reader = READERS.get(suffix.lower())
     if reader is None:
         kinds = ", ".join(sorted(READERS))
-        raise DataError(f"--data {spec!r}: unknown kind of file. Known: {kinds}, hf://id[:split], env:")
+        raise DataError(f"{option} {spec!r}: unknown kind of file. Known: {kinds}, hf://id[:split], env:")
     files = sorted(str(p) for p in Path().glob(spec)) if "*" in spec and not Path(spec).is_absolute() else [spec]
     if missing := [f for f in files if "*" not in f and not Path(f).is_file()]:
-        raise DataError(f"--data: no such file: {missing[0]}")
+        raise DataError(f"{option}: no such file: {missing[0]}")
     options: dict[str, Any] = {"keep_default_na": False} if reader == "csv" else {}
     try:
         return datasets.load_dataset(reader, data_files=files, split="train", streaming=True, **options)
@@ -130,8 +131,8 @@ def read_examples(spec: str, *, text_column: str, id_column: str | None = None, 
     golds: list[str | None] = []
     ids: list[str | None] = []
     for table in stream(spec):
-        texts += [_as_text(v) for v in column(table, text_column, "--text-column", spec)]
-        golds += _optional(table, gold_column, "--gold-column", spec)
+        texts += [as_text(v) for v in column(table, text_column, "--text-column", spec)]
+        golds += optional(table, gold_column, "--gold-column", spec)
         if id_column or "id" in table.column_names:
             ids += [None if v is None else str(v) for v in column(table, id_column or "id", "--id-column", spec)]
     if not texts:
@@ -149,20 +150,20 @@ def column(table: pa.Table, name: str, option: str, spec: str) -> list[Any]:
     return values
 
 
-def _optional(table: pa.Table, name: str | None, option: str, spec: str) -> list[str | None]:
+def optional(table: pa.Table, name: str | None, option: str, spec: str) -> list[str | None]:
     if name is None:
         return [None] * table.num_rows
-    return [_as_label(v) for v in column(table, name, option, spec)]
+    return [as_label(v) for v in column(table, name, option, spec)]
 
 
-def _as_label(value: Any) -> str | None:
+def as_label(value: Any) -> str | None:
     """A cell with a label as text; a list of labels with `|` between them."""
     if isinstance(value, list):
         return "|".join(str(v) for v in value if v is not None) or NONE_FITS
     return None if value is None or str(value) == "" else str(value)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str | int | float | bool):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,6 +171,21 @@ class Taxonomy(BaseModel):
                 if fold(getattr(label, key)) == wanted:
                     return label
         return None
+
+    @classmethod
+    def of(cls, values: Iterable[str | None]) -> Taxonomy:
+        """One label for each distinct value (case and blanks aside); its name is the commonest spelling."""
+        spelt: dict[str, Counter[str]] = defaultdict(Counter)
+        for value in values:
+            if value is not None and value.strip() and fold(value) != NONE_FITS:
+                spelt[fold(value)][" ".join(value.split())] += 1
+        labels: list[Label] = []
+        taken: set[str] = set()
+        for folded in sorted(spelt):
+            name = min(spelt[folded], key=lambda s: (-spelt[folded][s], s))
+            labels.append(Label(id=slug(name, taken), name=name))
+            taken.add(labels[-1].id)
+        return cls(labels=labels)
 
     @classmethod
     def load(cls, path: str | Path) -> Taxonomy:

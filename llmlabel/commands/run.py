@@ -18,6 +18,7 @@ FLOWS = {  # name: flow, settings, estimate
     "taxonomy": ("taxonomy:taxonomy", "TaxonomyConfig", "estimate_taxonomy:estimate_taxonomy"),
     "annotate": ("annotate:annotate", "AnnotateConfig", "estimate_annotate:estimate_annotate"),
     "audit": ("audit:audit", "AuditConfig", "audit:estimate_audit"),
+    "graph": ("graph:graph", "GraphConfig", "estimate_graph:estimate_graph"),
 }
 
 app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
@@ -154,6 +155,74 @@ def audit(
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
     """
     _start("audit", common, label_column=label_column, taxonomy=taxonomy, annotators=annotator or None, ask=ask, check=check)
+
+
+@app.command("graph")
+@with_common
+def graph(
+    common: Common,
+    nodes: Annotated[
+        str | None, typer.Option(help="Nodes: a table as --data reads it (the same option), or a .graphml, .gexf, .gml or PyG .pt file.")
+    ] = None,
+    edges: Annotated[
+        str | None, typer.Option(help="Table with source, target[, weight]; edge list; .npy (2, E); scipy .npz.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Numbers for each node: .npy, .npz. [default: vectors of the texts]")] = None,
+    taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml.")] = None,
+    annotator: options.Annotators = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Labels somebody already gave: id, label[, confidence]; with --budget-nodes only selected nodes are read."),
+    ] = None,
+    budget_nodes: Annotated[
+        int | None, typer.Option(help="Nodes to annotate. [default: 20 per label; with --annotations: all its rows]")
+    ] = None,
+    select: Annotated[str | None, typer.Option(help="How nodes are chosen. [default: auto]")] = None,
+    filter: Annotated[str | None, typer.Option(help="How doubtful annotations are dropped, or none. [default: auto]")] = None,
+    gnn: Annotated[
+        str | None, typer.Option(help="gcn, sage, sgc, appnp, label-spreading or mlp. [default: auto]")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds the budget is spent in. [default: 1]")] = None,
+    neighbour_context: Annotated[
+        bool | None, typer.Option("--neighbour-context", help="Show a model the texts of linked nodes too.")
+    ] = None,
+    structure: Annotated[
+        bool | None, typer.Option("--structure", help="FastRP vectors of the edges beside texts or features.")
+    ] = None,
+) -> None:
+    """Label every node of a graph for the price of a few.
+
+    Chooses nodes, has them labelled by a model (or looks them up in --annotations), drops what is likely wrong, trains a graph
+    learner on the rest, and labels all nodes, with an estimate of how many are right that needs no true labels.
+
+    Examples:
+
+    llmlabel run graph --nodes papers.parquet --edges cites.parquet --taxonomy taxonomy.yaml --budget-nodes 120 --out runs/papers
+
+    llmlabel run graph --data env: --taxonomy taxonomy.yaml --budget-nodes 60 --out runs/packages
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
+    """
+    if nodes is not None:
+        if common.values.get("data") is not None:
+            raise ConfigError("--nodes and --data are the same option; give one of them")
+        common.values["data"] = nodes
+    _start(
+        "graph",
+        common,
+        edges=edges,
+        features=features,
+        taxonomy=taxonomy,
+        annotators=annotator or None,
+        annotations=annotations,
+        budget_nodes=budget_nodes,
+        select=select,
+        filter=filter,
+        gnn=gnn,
+        rounds=rounds,
+        neighbour_context=neighbour_context,
+        structure=structure,
+    )
 
 
 def _start(name: str, common: Common, **own: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmlabel.annotation.audit.noise import FEWEST, FloatArray, IntArray, second_choice
 from llmlabel.errors import DataError
-from llmlabel.records import NONE_FITS, Annotation, Example, Label, Status, Taxonomy, fold, slug
+from llmlabel.records import NONE_FITS, Annotation, Example, Status, Taxonomy, fold
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,11 @@ def read_given(examples: Sequence[Example], taxonomy: Taxonomy | None) -> Given:
         raise DataError("no row has a label; name the column that holds them with --label-column")
     if several := next((s for s in known if "|" in s and known.issuperset(fold(p) for p in s.split("|"))), None):
         raise DataError(f"rows hold several labels, as in {several!r}; an audit takes one label per row")
-    tree = taxonomy or _taxonomy_of(examples)
+    tree = taxonomy or Taxonomy.of(e.gold for e in examples)
     place = {fold(label.name): label.id for label in tree.leaves} | {fold(label.id): label.id for label in tree.leaves}
     place |= {NONE_FITS: NONE_FITS}
     off = {e.id: str(e.gold) for e, s in zip(examples, said, strict=True) if s and s not in place}
     return Given(tree, [place.get(s) if s else None for s in said], off)
-
-
-def _taxonomy_of(examples: Sequence[Example]) -> Taxonomy:
-    """One label for each distinct value; its name is the commonest spelling."""
-    spelt: dict[str, Counter[str]] = defaultdict(Counter)
-    for e in examples:
-        if e.gold is not None and e.gold.strip() and fold(e.gold) != NONE_FITS:
-            spelt[fold(e.gold)][" ".join(e.gold.split())] += 1
-    labels: list[Label] = []
-    taken: set[str] = set()
-    for folded in sorted(spelt):
-        name = min(spelt[folded], key=lambda s: (-spelt[folded][s], s))
-        labels.append(Label(id=slug(name, taken), name=name))
-        taken.add(labels[-1].id)
-    return Taxonomy(labels=labels)
 
 
 @dataclass(frozen=True)
