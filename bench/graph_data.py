@@ -21,7 +21,7 @@ def read(folder: Path, budget: int) -> tuple[Graph, IntArray, Annotated]:
     nodes, edges = pq.read_table(folder / "nodes.parquet"), pq.read_table(folder / "edges.parquet")
     place = {i: n for n, i in enumerate(nodes["id"].to_pylist())}
     source, target = (np.array([place[i] for i in edges[name].to_pylist()]) for name in ("source", "target"))
-    both, _ = adjacency(len(place), source, target)
+    both = adjacency(len(place), source, target)
     gold = np.array(nodes["label"].to_pylist())
     graph = Graph(both, features(folder, nodes), max(2, round(budget / 20)), np.ones(len(place), bool))
     recorded = folder / "gpt4omini.parquet"

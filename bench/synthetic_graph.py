@@ -1,10 +1,31 @@
-"""Large graphs of a known shape: power-law degrees, planted communities, features around a centre per community."""
+"""Large graphs of a known shape: power-law degrees, planted communities, features around a centre per community.
+
+python bench/synthetic_graph.py --nodes 169343 --edges 1166243 --communities 40 --dim 128 --out FOLDER
+"""
 
 from __future__ import annotations
+
+import argparse
+from pathlib import Path
 
 import numpy as np
 
 from llmlabel.graph.graph import FloatArray, IntArray
+
+
+def main() -> None:
+    """Write source.npy, target.npy, community.npy and features.npy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("nodes", "edges", "communities", "dim"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    source, target, member = edges(args.nodes, args.edges, args.communities)
+    for name, values in {"source": source, "target": target, "community": member}.items():
+        np.save(args.out / f"{name}.npy", values)
+    del source, target
+    np.save(args.out / "features.npy", features(member, args.dim))
 
 
 def edges(
@@ -48,3 +69,7 @@ def features(member: IntArray, dim: int, *, noise: float = 2.0, seed: int = 0) -
     x += centres[member]
     x /= np.float32(np.sqrt(dim))
     return x
+
+
+if __name__ == "__main__":
+    main()

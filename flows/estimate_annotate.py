@@ -12,7 +12,7 @@ from llmlabel.flows.estimate import Step, filled, label_table, total
 from llmlabel.annotation.annotators import rank
 from llmlabel.annotation.annotators.classify import PROMPTS
 from llmlabel.annotation.explain import EXPLAIN, TOKENS
-from llmlabel.config import AnnotateConfig
+from llmlabel.config import AnnotateConfig, GraphConfig
 from llmlabel.data import read_examples
 from llmlabel.llm.specs import parse_spec
 from llmlabel.prompting import PromptLibrary
@@ -37,7 +37,7 @@ def _steps(config: AnnotateConfig, examples: Sequence[Example]) -> Iterator[Step
     for annotator in read_annotators(config, default=config.annotations is None):
         way = way_of(annotator, taxonomy)
         if way != "nearest":
-            yield from _asked(config, annotator, way, taxonomy, examples)
+            yield from asked(config, annotator, way, taxonomy, examples)
     if config.explain:
         label = taxonomy.leaves[0]
         values = [{"text": e.text[: config.max_text_chars], "use_case": config.use_case, "label": label} for e in examples]
@@ -46,9 +46,10 @@ def _steps(config: AnnotateConfig, examples: Sequence[Example]) -> Iterator[Step
         )
 
 
-def _asked(
-    config: AnnotateConfig, annotator: Annotator, way: str, taxonomy: Taxonomy, examples: Sequence[Example]
+def asked(
+    config: AnnotateConfig | GraphConfig, annotator: Annotator, way: str, taxonomy: Taxonomy, examples: Sequence[Example]
 ) -> Iterator[Step]:
+    """The requests of one annotator about some rows."""
     spec, library = parse_spec(annotator.spec or config.llm.spec("label")), PromptLibrary(config.prompts)
     if spec.kind == "openai":
         yield Step("probe", spec, 2, 40, 10)
@@ -63,7 +64,8 @@ def _asked(
     shots = [SimpleNamespace(text=e.text[: config.max_text_chars], codes="A") for e in examples[: config.few_shot]]
     common = {"use_case": config.use_case or taxonomy.use_case, "labels": label_table(shown), "shots": shots}
     values = [{"text": e.text[: config.max_text_chars], **common} for e in examples]
-    prompt, answer = library.get(PROMPTS["many" if config.multi_label else "one"]), MANY if config.multi_label else ONE
+    many, order = (getattr(config, "multi_label", False), getattr(config, "order_sample", 0))
+    prompt, answer = library.get(PROMPTS["many" if many else "one"]), MANY if many else ONE
     yield filled(annotator.name, spec, prompt, values, answer, times)
-    again = values[: min(config.order_sample, int(ORDER_SHARE * len(values)))]
+    again = values[: min(order, int(ORDER_SHARE * len(values)))]
     yield filled(f"{annotator.name}, order of labels", spec, prompt, again, answer)

@@ -126,13 +126,13 @@ def by_classifier(
 def write_labels(
     path: Path, examples: Sequence[Example], labelled: Mapping[str, Annotation],
     rest: Callable[[Sequence[Example]], list[Annotation]], on_done: Callable[[int], None], min_confidence: float,
-    attempts: int = 1,
+    attempts: int = 1, needs_text: bool = True,
 ) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:  # fmt: skip
     """Write labels.parquet, in input order; and suspects.jsonl, the rows whose text looks like an attack on a labeller, with
     the reasons.
 
     Args:
-        labelled: rows that have been asked, by id. rest: labels all others that have a text.
+        labelled: rows that have been asked, by id. rest: labels all others that have a text, or all (`needs_text=False`).
         attempts: how often rows that failed were asked.
     Returns: rows by status, rows by label, failures (id, step, status, reason, attempts).
     """
@@ -144,7 +144,7 @@ def write_labels(
     try:
         with pq.ParquetWriter(temporary, LABELS_SCHEMA, compression="zstd") as writer:
             for part in batched(list(examples), ROWS):
-                rows = [_final(row, min_confidence) for row in _rows(part, labelled, rest)]
+                rows = [_final(row, min_confidence) for row in _rows(part, labelled, rest, needs_text)]
                 suspects += _mark_suspects(part, rows)
                 writer.write_table(labels_table(rows))
                 statuses.update(str(row.status) for row in rows)
@@ -179,9 +179,10 @@ def _mark_suspects(part: Sequence[Example], rows: Sequence[Annotation]) -> list[
 
 
 def _rows(
-    part: Sequence[Example], labelled: Mapping[str, Annotation], rest: Callable[[Sequence[Example]], list[Annotation]]
-) -> list[Annotation]:
-    others = [e for e in part if e.id not in labelled and e.text.strip()]
+    part: Sequence[Example], labelled: Mapping[str, Annotation], rest: Callable[[Sequence[Example]], list[Annotation]],
+    needs_text: bool,
+) -> list[Annotation]:  # fmt: skip
+    others = [e for e in part if e.id not in labelled and (e.text.strip() or not needs_text)]
     by_id = {row.id: row for row in rest(others)} if others else {}
     return [labelled.get(e.id) or by_id.get(e.id) or no_text(e.id) for e in part]
 
@@ -259,7 +260,7 @@ def write_map(
     chosen = random.Random(f"{seed}/map").sample(chosen, min(most, len(chosen)))
     if len(chosen) < 3:
         return
-    places = _two_dimensions(encode([texts[row.id].text for row in chosen]), seed)
+    places = two_dimensions(encode([texts[row.id].text for row in chosen]), seed)
     write_json(
         folder / "steps" / "map.json",
         {
@@ -270,7 +271,8 @@ def write_map(
     )  # fmt: skip
 
 
-def _two_dimensions(vectors: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+def two_dimensions(vectors: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+    """(N, 2) places on a map."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

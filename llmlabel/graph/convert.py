@@ -116,9 +116,7 @@ def from_pyg(data: Any) -> Tables:
         flat = value if isinstance(value, list) else np.asarray(value) if hasattr(value, "ndim") and value.ndim == 1 else None
         if flat is not None and len(flat) == size and name != "edge_weight":
             columns[{"y": "label", "raw_text": "text", "raw_texts": "text"}.get(name, name)] = _column(list(flat))
-    edges: dict[str, Any] = {
-        end: pa.array([str(n) for n in index[k]], pa.string()) for k, end in enumerate(("source", "target"))
-    }
+    edges: dict[str, Any] = {end: pa.array([str(n) for n in index[k]], pa.string()) for k, end in enumerate(("source", "target"))}
     if given.get("edge_weight") is not None:
         edges["weight"] = pa.array(np.asarray(given["edge_weight"], dtype=np.float64).ravel())
     x = given.get("x")

@@ -12,8 +12,8 @@ from llmlabel.errors import ConfigError
 
 Vectors = NDArray[np.float32]
 DIM = 128
-WEIGHTS = (0.0, 0.0, 1.0, 6.67)  # these and the next as published with the paper's code, for BlogCatalog
-BETA = -0.64
+WEIGHTS = (0.0, 0.0, 1.0, 4.0)  # the authors' notebooks end at 1, 6.67 and beta -0.64 for BlogCatalog, 1, 2 and 0.5 for Citeseer:
+BETA = 0.0  # in between, since graphs differ
 
 
 def fastrp(
@@ -24,12 +24,12 @@ def fastrp(
     Args:
         adjacency: (N, N) CSR, symmetric, weights above 0.
         weights: of one step, two steps, ... from a node; their number says how far it looks.
-        beta: how much a neighbour's degree counts, degree^beta: -1 damps hubs, 0 leaves them.
+        beta: the share of a node of degree d goes by d^beta: below 0 hubs count less, above 0 more.
     Raises: ConfigError.
     """
     if dim < 1 or not any(weights) or not np.isfinite([*weights, beta]).all():
         raise ConfigError(
-            f"FastRP with dim {dim}, weights {[*weights]}, beta {beta}: dim must be 1 or more, and one weight at least must not be 0"
+            f"FastRP with dim {dim}, weights {[*weights]}, beta {beta}: give a dim of 1 or more, and numbers, not all weights 0"
         )
     return embed(adjacency, projection(adjacency.shape[0], dim, np.random.default_rng(seed)), weights, beta)
 
@@ -63,4 +63,3 @@ def embed(adjacency: sparse.csr_array, projected: sparse.csr_array, weights: Seq
             norm = np.sqrt(np.einsum("nd,nd->n", power, power, dtype=np.float64))
             total += power * np.divide(weight, norm, where=norm > 0, out=np.zeros_like(norm)).astype(np.float32)[:, None]
     return total
-

@@ -21,17 +21,15 @@ class Graph:
     """N nodes.
 
     Args:
-        adjacency: (N, N) CSR float32, symmetric, weights above 0, no self-loops; what directed graphs are to the methods here.
-        x: (N, F) float32 features. classes: how many classes the nodes are expected to have.
-        askable: (N,) False for nodes that nobody can be asked about (no text). links: (N, N) CSR, edges in their own
-            direction; None for an undirected graph.
+        adjacency: (N, N) CSR float32, symmetric, weights above 0, no self-loops: what directed graphs are to the methods here.
+        x: (N, F) float32 features, rows at length 1 or 0. classes: how many classes the nodes are expected to have.
+        askable: (N,) False for nodes that nobody can be asked about (no text).
     """
 
     adjacency: sparse.csr_array
     x: FloatArray
     classes: int
     askable: BoolArray
-    links: sparse.csr_array | None = None
 
     @property
     def size(self) -> int:
@@ -46,14 +44,18 @@ class Graph:
     def walk(self) -> sparse.csr_array:
         """(N, N) D^-1 A: the mean of the neighbours; an isolated node is its own neighbour."""
         alone = (self.degree == 0).astype(np.float32)
-        scale = sparse.diags_array((1 / np.maximum(self.degree + alone, 1e-12)).astype(np.float32))
-        return sparse.csr_array(scale @ (self.adjacency + sparse.diags_array(alone)))
+        found = sparse.csr_array(self.adjacency + sparse.diags_array(alone))
+        found.data *= np.repeat((1 / (self.degree + alone)).astype(np.float32), np.diff(found.indptr))
+        return found
 
     @cached_property
     def normalised(self) -> sparse.csr_array:
         """(N, N) D^-1/2 (A + I) D^-1/2, degrees with the self-loop: the propagation of GCN (Kipf and Welling 2017)."""
-        root = sparse.diags_array((1 / np.sqrt(self.degree + 1)).astype(np.float32))
-        return sparse.csr_array(root @ (self.adjacency + sparse.eye_array(self.size, dtype=np.float32, format="csr")) @ root)
+        root = (1 / np.sqrt(self.degree + 1)).astype(np.float32)
+        found = sparse.csr_array(self.adjacency + sparse.eye_array(self.size, dtype=np.float32, format="csr"))
+        found.data *= np.repeat(root, np.diff(found.indptr))
+        found.data *= root[found.indices]
+        return found
 
     @cached_property
     def aax(self) -> FloatArray:
@@ -92,23 +94,21 @@ class Annotated:
         return np.eye(len(self.classes))[self.labels]
 
 
-def adjacency(
-    nodes: int, source: IntArray, target: IntArray, weight: FloatArray | None = None, *, directed: bool = False
-) -> tuple[sparse.csr_array, sparse.csr_array | None]:
-    """The symmetric adjacency of an edge list, and for a directed graph the edges as they are.
+def adjacency(nodes: int, source: IntArray, target: IntArray, weight: FloatArray | None = None) -> sparse.csr_array:
+    """The symmetric adjacency of an edge list, (N, N) CSR float32; the direction of edges is given up.
 
     Args:
         source, target: (E,) node numbers. weight: (E,) above 0; None: 1. Self-loops are left out; an edge that stands there more
-            than once counts once, with its largest weight.
+            than once, in either direction, counts once, with its largest weight.
     """
     real = source != target
     values = np.ones(int(real.sum()), np.float32) if weight is None else weight[real].astype(np.float32)
-    links = _largest(nodes, source[real], target[real], values)
-    both = sparse.csr_array(links.maximum(links.T))
-    return both, links if directed else None
+    index = np.int32 if nodes < 2**31 else np.int64  # half the memory
+    links = _largest(nodes, source[real].astype(index), target[real].astype(index), values)
+    return sparse.csr_array(links.maximum(links.T))
 
 
-def _largest(nodes: int, source: IntArray, target: IntArray, values: FloatArray) -> sparse.csr_array:
+def _largest(nodes: int, source: NDArray[Any], target: NDArray[Any], values: FloatArray) -> sparse.csr_array:
     """A CSR matrix where repeated entries count once, at their largest."""
     if len(values) and values.min() == values.max():
         found = sparse.csr_array((np.ones(len(values), np.float32), (source, target)), shape=(nodes, nodes))

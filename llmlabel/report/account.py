@@ -7,17 +7,23 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmlabel.config import AnnotateConfig, AuditConfig, CommonConfig, TaxonomyConfig
+from llmlabel.config import AnnotateConfig, AuditConfig, CommonConfig, GraphConfig, TaxonomyConfig
 from llmlabel.records import Status
 from llmlabel.report import words
 from llmlabel.report.files import Failures, RunFiles
 
 OPTIONS = (  # of any flow, in the order they are shown; other settings go through --set
-    "data", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy", "annotations", "multi_label",
+    "data", "edges", "features", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy", "annotations",
+    "budget_nodes", "select", "filter", "gnn", "rounds", "neighbour_context", "structure", "multi_label",
     "method", "max_labels", "levels", "induce_on", "batch_size", "samples", "few_shot", "consensus", "target_precision",
     "cascade", "explain", "ask", "label_with_llm", "prompts", "budget", "budget_calls", "budget_tokens", "seed",
 )  # fmt: skip
-KINDS: dict[str, type[CommonConfig]] = {"taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig}
+KINDS: dict[str, type[CommonConfig]] = {
+    "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig, "graph": GraphConfig,
+}  # fmt: skip
+SETTINGS = {  # of these the flow's command has no option of its own
+    "taxonomy": {"samples"}, "audit": {"use_case", "samples"}, "graph": {"use_case", "samples", "few_shot", "consensus"},
+}  # fmt: skip
 
 
 @dataclass
@@ -164,15 +170,16 @@ def _model(role: str, raw: dict[str, Any]) -> tuple[str, str, str, str]:
 def command(config: dict[str, Any], flow: str = "taxonomy") -> str:
     """The command line that says the same as `config`, into a new folder; settings at their default are left out."""
     fields = KINDS.get(flow, CommonConfig).model_fields
+    options = [key for key in OPTIONS if key in fields and key not in SETTINGS.get(flow, ()) and config.get(key) is not False]
     parts = ["llmlabel", "run", flow]
-    for key in (key for key in OPTIONS if key in fields):
+    for key in options:
         if key == "data" or (key == "use_case" and flow == "taxonomy") or _set(config, key, fields):
             parts.append(f"--{key.replace('_', '-')}")
             parts += [] if config.get(key) is True else [_written(config.get(key))]
     for spec in config.get("annotators") or []:
         parts += ["--annotator", str(spec)]
     parts += _llm(config.get("llm"))
-    for key in sorted(config.keys() & fields.keys() - {*OPTIONS, "llm", "out", "from_run", "annotators"}):
+    for key in sorted(config.keys() & fields.keys() - {*options, "llm", "out", "from_run", "annotators"}):
         if _set(config, key, fields):
             parts += ["--set", f"{key}={_written(config[key])}"]
     if config.get("from_run"):

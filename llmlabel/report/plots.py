@@ -25,11 +25,12 @@ class Mark:
 
 @dataclass
 class Dot:
-    """One text on the map."""
+    """One text on the map. `ring`: marked, as an annotated node of a graph."""
 
     x: float
     y: float
     text: str
+    ring: bool = False
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What the report shows, gathered from the run's files: the opening, the tree and the map."""
+"""What the report shows, gathered from the run's files: the opening and the tree."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from llmlabel.report import account, quality, words
 from llmlabel.report.audit import Audit, audit
 from llmlabel.report.evidence import Evidence, evidence
 from llmlabel.report.files import RunFiles
+from llmlabel.report.graph import GraphSection, graph_section, is_graph
 from llmlabel.report.growth import Growth, growth
-from llmlabel.report.plots import Cloud, Dot, Mark, marks, medians, place_names, scaled
+from llmlabel.report.map import Drawing, cloud_map
+from llmlabel.report.plots import Cloud, Mark
 
 MEANING: dict[str, str] = {
     Status.OK: "got a label",
@@ -63,9 +65,11 @@ class Page:
     statuses: list[StatusCount]
     evidence: Evidence | None
     audit: Audit | None
+    graph: GraphSection | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
+    drawing: Drawing | None
     growth: Growth
     scores: quality.Scores
     student: quality.Student | None
@@ -76,24 +80,28 @@ class Page:
 
 def gather(folder: Path, files: RunFiles) -> Page:
     """The page of one run."""
-    clouds = _clouds(files)
+    clouds, drawing = cloud_map(files)
     looks = {cloud.label: cloud.mark for cloud in clouds}
     tree = [_node(files, label, looks) for label in files.taxonomy.roots]
     config = files.run.get("config") or {}
     use_case = files.taxonomy.use_case or str(config.get("use_case") or "")
     _draw_bars(tree)
     audited = audit(folder, files)
+    graph = graph_section(folder, files, looks) if is_graph(files) else None
+    untitled = "Labels that may be wrong" if audited else "Labels for a graph" if graph else "A taxonomy of texts"
     return Page(
-        title=words.clean(use_case, 200) or ("Labels that may be wrong" if audited else "A taxonomy of texts"),
+        title=words.clean(use_case, 200) or untitled,
         run_name=words.clean(folder.resolve().name, 80),
         started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
-        summary=audited.summary if audited else _summary(files),
+        summary=audited.summary if audited else graph.summary if graph else _summary(files),
         statuses=_statuses(files),
-        evidence=evidence(files, folder.name),
+        evidence=None if graph else evidence(files, folder.name),
         audit=audited,
+        graph=graph,
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),
+        drawing=drawing,
         growth=growth(files.induction, files.taxonomy),
         scores=quality.scores(files.metrics),
         student=quality.student(files.metrics),
@@ -184,35 +192,3 @@ def _draw_bars(tree: list[Node]) -> None:
 
 def _leaves(node: Node) -> list[Node]:
     return [leaf for child in node.children for leaf in _leaves(child)] if node.children else [node]
-
-
-def _clouds(files: RunFiles) -> list[Cloud]:
-    """The map: one cloud per label, largest first, and one of the texts without a label at the end."""
-    dots: dict[str, list[Dot]] = {}
-    for label, dot in _dots(files):
-        dots.setdefault(label, []).append(dot)
-    known = {label.id: label for label in files.taxonomy.labels}
-    size = {i: (s.rows if (s := files.rows.labels.get(i)) else 0, len(dots.get(i, []))) for i in known}
-    order = sorted((leaf.id for leaf in files.taxonomy.leaves), key=lambda i: size[i], reverse=True)
-    order += [label for label in dots if label and label not in order]
-    centres = medians({i: [(d.x, d.y) for d in dots.get(i, [])] for i in order})
-    looks = marks({i: centres.get(i, (0.0, 0.0)) for i in order})
-    clouds = [Cloud(i, words.clean(known[i].name if i in known else i, 120), looks[i], dots.get(i, [])) for i in order]
-    shown = [cloud for cloud in clouds if cloud.dots]
-    for n, cloud in enumerate(shown, 1):
-        cloud.number, (cloud.x, cloud.y) = n, centres[cloud.label]
-    place_names(shown)
-    unlabelled = Cloud("", "no label", Mark(), dots.get("", []), named=False)
-    return clouds + [unlabelled] * bool(unlabelled.dots)
-
-
-def _dots(files: RunFiles) -> list[tuple[str, Dot]]:
-    table = files.map
-    if not all(isinstance(table.get(key), list) for key in ("x", "y", "label", "text")):
-        return []
-    xs, ys = ([words.figure(value) for value in table[key]] for key in ("x", "y"))
-    rows = zip(xs, ys, table["label"], table["text"], strict=False)
-    sound = [(x, y, label, text) for x, y, label, text in rows if x is not None and y is not None]
-    places = scaled([row[0] for row in sound], [row[1] for row in sound])
-    dots = [Dot(x, y, words.clean(row[3], 160)) for (x, y), row in zip(places, sound, strict=True)]
-    return [(str(row[2] or ""), dot) for row, dot in zip(sound, dots, strict=True)]

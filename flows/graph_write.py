@@ -1,0 +1,130 @@
+"""What a graph run leaves behind: labels of all nodes, why nodes were chosen, the graph for PyG, and what its picture needs."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from llmlabel.flows.labelling import two_dimensions, write_labels
+
+from llmlabel.graph.explain import explain
+from llmlabel.graph.graph import Graph, IntArray
+from llmlabel.graph.train import AUTO_SELECT
+from llmlabel.records import Annotation, Example, Status
+from llmlabel.runs import write_atomic, write_json
+
+if TYPE_CHECKING:
+    from llmlabel.flows.graph import Work
+
+EXCERPT = 160
+DRAWN, HOPS = 1200, 2  # nodes in the picture; their places come from features propagated so far
+
+
+def labels(work: Work, on_done: Any) -> tuple[Counter[str], Counter[str]]:
+    """labels.parquet: what was annotated and kept stands (source llm); the graph learner labels the rest (gnn)."""
+    config, learned, known = work.config, work.learned, work.known
+    kept = {work.examples[i].id for i in known.nodes[learned.kept]}
+    asked = {i: row for i, row in work.made.rows.items() if i in kept or row.status is Status.NONE_FITS}
+    for node, sure in zip(known.nodes, learned.reliability, strict=True):
+        if (row := asked.get(work.examples[node].id)) is not None:
+            row.confidence = round(float(sure), 6)
+    found = write_labels(
+        work.folder.path / "labels.parquet", work.examples, asked, lambda rows: _by_gnn(work, rows), on_done,
+        config.min_confidence, work.folder.retries + 1, needs_text=False,
+    )  # fmt: skip
+    return found[0], found[1]
+
+
+def _by_gnn(work: Work, rows: Sequence[Example]) -> list[Annotation]:
+    learned, classes = work.learned, work.known.classes
+    found = []
+    for e in rows:
+        i = work.place[e.id]
+        best = classes[int(learned.probs[i].argmax())]
+        probs = {c: round(float(p), 6) for c, p in zip(classes, learned.probs[i], strict=True)}
+        found.append(
+            Annotation(e.id, best, Status.OK, [best], round(float(learned.confidence[i]), 6), probs, "student", "gnn", learned.gnn)
+        )
+    return found
+
+
+def selection(path: Path, work: Work) -> None:
+    """selected.parquet: every annotated node in the order chosen, why it was chosen, what was said of it, and whether it stayed."""
+    config, known, learned = work.config, work.known, work.learned
+    picked = np.array([work.place[i] for i in work.said.asked], dtype=np.int64)
+    name = "given" if work.budget is None else AUTO_SELECT if config.select == "auto" else config.select
+    place = {int(node): n for n, node in enumerate(known.nodes)}
+    rows = []
+    for fact in explain(work.graph, picked, name):
+        node = int(picked[len(rows)])
+        n = place.get(node)
+        said = {
+            "label": known.classes[known.labels[n]], "confidence": _number(known.confidence[n]),
+            "reliability": _number(learned.reliability[n]), "weight": _number(learned.weights[n]), "kept": bool(learned.kept[n]),
+        } if n is not None else {"label": None, "confidence": None, "reliability": None, "weight": None, "kept": False}  # fmt: skip
+        rows.append({"id": work.examples[node].id, **fact, **said, "text": work.examples[node].text[:EXCERPT]})
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def data(path: Path, work: Work) -> None:
+    """graph.safetensors: x, edge_index (edges as they were given), y (the labels), confidence, probs and train_mask; what
+    `llmlabel.graph.load_data` makes a PyG `Data` of."""
+    from safetensors.numpy import save
+
+    learned, known = work.learned, work.known
+    y = learned.probs.argmax(axis=1)
+    kept = known.nodes[learned.kept]
+    y[kept] = known.labels[learned.kept]
+    mask = np.zeros(len(y), bool)
+    mask[kept] = True
+    arrays = {
+        "x": np.ascontiguousarray(work.graph.x, dtype=np.float32), "edge_index": np.stack([work.edges.source, work.edges.target]),
+        "y": y.astype(np.int64), "confidence": learned.confidence.astype(np.float32), "probs": learned.probs.astype(np.float32),
+        "train_mask": mask,
+    }  # fmt: skip
+    if work.edges.weight is not None:
+        arrays["edge_weight"] = work.edges.weight.astype(np.float32)
+    write_atomic(path, save(arrays, {"classes": "\n".join(known.classes)}))
+
+
+def picture(path: Path, work: Work) -> None:
+    """map.json: places of at most some 2,000 nodes, their labels, edges among them, and which were annotated."""
+    known, learned = work.known, work.learned
+    best = learned.probs.argmax(axis=1)
+    kept = known.nodes[learned.kept]
+    best[kept] = known.labels[learned.kept]
+    rng = np.random.default_rng(work.config.seed)
+    nodes = drawn(work.graph, known.nodes, rng)
+    places = two_dimensions(work.graph.propagated(HOPS)[nodes], work.config.seed) if len(nodes) > 2 else np.zeros((0, 2))
+    among = work.graph.adjacency[nodes][:, nodes].tocoo()
+    lines = np.stack([*among.coords], axis=1)[among.coords[0] < among.coords[1]]
+    write_json(
+        path,
+        {
+            "id": [work.examples[i].id for i in nodes], "label": [known.classes[best[i]] for i in nodes],
+            "x": np.round(places[:, 0], 3).tolist(), "y": np.round(places[:, 1], 3).tolist(),
+            "text": [work.examples[i].text[:EXCERPT] or work.examples[i].id for i in nodes],
+            "edges": lines.tolist(), "annotated": np.isin(nodes, kept).tolist(), "nodes": work.graph.size,
+        },
+    )  # fmt: skip
+
+
+def drawn(graph: Graph, annotated: IntArray, rng: np.random.Generator) -> IntArray:
+    """At most `DRAWN` nodes for the picture: the annotated ones, their neighbours, and others at random."""
+    annotated = annotated[:DRAWN]
+    near = np.setdiff1d(graph.adjacency[annotated].indices, annotated)
+    others = np.setdiff1d(np.arange(graph.size), np.r_[annotated, near])
+    order = np.r_[annotated, rng.permutation(near), rng.permutation(others)]
+    return np.sort(order[:DRAWN].astype(np.int64))
