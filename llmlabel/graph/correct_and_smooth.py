@@ -1,4 +1,4 @@
-"""Correct and Smooth: any learner's answers, corrected by its errors on annotated nodes and smoothed over the graph, without torch.
+"""Correct and Smooth: any learner's answers, corrected by its errors and smoothed over the graph, without torch.
 
 It trusts the annotations twice: the correction spreads what the learner did not follow, and smoothing sets annotated nodes to
 their labels. With wrong labels both can hurt. Source: Huang et al. 2021, arXiv 2010.13993; gives what torch-geometric's

@@ -71,7 +71,7 @@ def forward_correction(logits: Any, targets: Any, weights: Any, noise: Any) -> A
 
 
 def transition(probs: FloatArray) -> FloatArray:
-    """(L, L) noise read from a model's own (N, L) probabilities: row i is its answer for the node that is most clearly of class i,
+    """(L, L) noise read from a model's own (N, L) probabilities: row i is its answer for the node most clearly of class i,
     the one at the 97th percentile of that probability (Patrini et al. 2017)."""
     order = np.argsort(probs, axis=0, kind="stable")
     anchors = order[min(len(probs) - 1, int(ANCHOR * len(probs)))]

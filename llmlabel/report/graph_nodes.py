@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from llmlabel.errors import DataError
 from llmlabel.records import Status
 from llmlabel.report import words
 from llmlabel.report.files import RunFiles
+from llmlabel.report.parts import sentence
 
 CHOSEN, UNSURE = 25, 15  # rows shown
+EXCERPT = 150
 Rows = list[dict[str, Any]]
 
 
@@ -70,11 +73,11 @@ def _chosen(row: Mapping[str, Any], names: Mapping[str, str]) -> Chosen:
     return Chosen(
         rank=_whole(row.get("rank")),
         round=_whole(row.get("round")) or 1,
-        text=words.clean(row.get("text") or row.get("id") or "", 200),
+        text=words.clean(row.get("text") or row.get("id") or "", EXCERPT),
         label="" if label is None else names.get(str(label), words.clean(label, 120)),
         kept=row.get("kept") is True,
         sure=words.figure(row.get("reliability")),
-        why=words.field(row, "why", 400),
+        why=" ".join(sentence({"why": re.sub(r"^Pick \d+: ", "", str(row.get("why") or ""))})),  # the rank has its own column
     )
 
 
@@ -83,7 +86,7 @@ def unsure(folder: Path, files: RunFiles, names: Mapping[str, str]) -> list[Unsu
     path = folder / "labels.parquet"
     if not path.is_file():
         return []
-    named = pl.col("label").is_not_null() & pl.col("confidence").is_not_null() & (pl.col("source") == "gnn")
+    named = pl.col("label").is_not_null() & pl.col("confidence").is_finite() & (pl.col("source") == "gnn")
     known = named & pl.col("status").is_in([str(Status.OK), str(Status.LOW_CONFIDENCE)])
     columns = ["id", "label", "confidence", "probs"]
     rows = _read(path, lambda table: table.filter(known).select(columns).sort("confidence", "id").head(UNSURE))
@@ -102,7 +105,7 @@ def _unsure(row: Mapping[str, Any], names: Mapping[str, str], texts: Mapping[str
     rather = str(max(others, key=lambda p: p["p"])["label"]) if others else ""
     node, label = str(row["id"]), str(row["label"])
     return Unsure(
-        text=words.clean(texts.get(node) or node, 200),
+        text=words.clean(texts.get(node) or node, EXCERPT),
         has_text=bool(texts.get(node)),
         label=names.get(label, words.clean(label, 120)),
         sure=float(row["confidence"]),

@@ -13,8 +13,11 @@ MOST_LINKS = 4000  # more would slow a browser and show a black patch
 
 @dataclass
 class Drawing:
-    """What a graph's map shows beside dots. `same`: (colour, number of the cloud, path) of links inside a label; `apart`: the path
-    of links between labels; `links`: links among the nodes shown, of which `drawn` are drawn; `nodes`: the whole graph has."""
+    """What a graph's map shows beside dots.
+
+    `same`: (colour, number of the cloud, path) of links inside a label; `apart`: the path of links between labels; `links`: among
+    the nodes shown, of which `drawn` are drawn; `nodes`: in the whole graph.
+    """
 
     same: list[tuple[int, int, str]]
     apart: str

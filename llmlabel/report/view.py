@@ -15,17 +15,6 @@ from llmlabel.report.growth import Growth, growth
 from llmlabel.report.map import Drawing, cloud_map
 from llmlabel.report.plots import Cloud, Mark
 
-MEANING: dict[str, str] = {
-    Status.OK: "got a label",
-    Status.NONE_FITS: "no label fits",
-    Status.LOW_CONFIDENCE: "too unsure to label",
-    Status.PARSE_FAILED: "the answer could not be read",
-    Status.OFF_LIST: "the answer is not in the taxonomy",
-    Status.TRUNCATED: "the answer was cut off",
-    Status.REFUSED: "the model refused",
-    Status.ERROR: "the request failed",
-}
-
 
 @dataclass
 class StatusCount:
@@ -103,8 +92,8 @@ def gather(folder: Path, files: RunFiles) -> Page:
         mapped=sum(len(cloud.dots) for cloud in clouds),
         drawing=drawing,
         growth=growth(files.induction, files.taxonomy),
-        scores=quality.scores(files.metrics),
-        student=quality.student(files.metrics),
+        scores=quality.Scores() if graph else quality.scores(files.metrics),
+        student=None if graph else quality.student(files.metrics),
         failures=account.failed(files),
         cost=account.cost(files.run),
         redo=account.redo(files.run),
@@ -155,7 +144,7 @@ def _statuses(files: RunFiles) -> list[StatusCount]:
     counts = files.rows.statuses
     order = [s for s in Status if counts.get(s)] + sorted(set(counts) - set(Status))
     whole = sum(counts.values()) or 1
-    return [StatusCount(words.clean(s, 40), MEANING.get(s, ""), _kind(s), counts[s], counts[s] / whole) for s in order]
+    return [StatusCount(words.clean(s, 40), words.MEANING.get(s, ""), _kind(s), counts[s], counts[s] / whole) for s in order]
 
 
 def _node(files: RunFiles, label: Label, looks: dict[str, Mark]) -> Node:

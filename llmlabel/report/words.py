@@ -7,9 +7,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmlabel.records import Status
+
 NONE = "–"
 _BROKEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+MEANING: dict[str, str] = {
+    Status.OK: "got a label",
+    Status.NONE_FITS: "no label fits",
+    Status.LOW_CONFIDENCE: "too unsure to label",
+    Status.PARSE_FAILED: "the answer could not be read",
+    Status.OFF_LIST: "the answer is not in the taxonomy",
+    Status.TRUNCATED: "the answer was cut off",
+    Status.REFUSED: "the model refused",
+    Status.ERROR: "the request failed",
+}
 
 
 def clean(value: object, most: int = 300) -> str:

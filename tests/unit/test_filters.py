@@ -49,7 +49,7 @@ class TestEveryFilter:
         assert filter(name).WHY
 
     @pytest.mark.parametrize("name", names())
-    @settings(deadline=None, max_examples=15)
+    @settings(deadline=None, max_examples=8)
     @given(data=st.data())
     def test_keeps_within_the_share_and_every_class(self, name: str, data: st.DataObject) -> None:
         n, share = data.draw(st.integers(1, 25)), data.draw(st.floats(0, 0.99))
@@ -146,7 +146,7 @@ class TestReliability:
         of_a, of_b = (2 + 3 * 0.5) / 6, (0 + 3 * 0.5) / 4
         assert found == pytest.approx([(2 + 3 * of_a) / 5] * 2 + [3 * of_a / 4, 3 * of_b / 4])
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=30)
     @given(st.lists(st.floats(-4, 4), min_size=1, max_size=20), st.floats(0.01, 0.99))
     def test_shifted_has_the_mean_and_the_order(self, logits: list[float], level: float) -> None:
         found = shifted(np.array(logits), level)

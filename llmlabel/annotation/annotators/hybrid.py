@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from llmlabel.annotation.annotators import top_k
 from llmlabel.annotation.annotators.stated import EDGE, MOST
-from llmlabel.annotation.annotators.vote import _every
+from llmlabel.annotation.annotators.vote import every
 from llmlabel.annotation.asking import NONE, How
 from llmlabel.llm.client import Client
 from llmlabel.prompting import PromptLibrary
@@ -33,7 +33,7 @@ def annotate(
     Raises: ConfigError for several labels per text, or more of them than fit one question.
     """
     samples = max(FEWEST, how.samples)
-    each = replace(how, temperature=TEMPERATURE, on_done=_every(samples, how.on_done))
+    each = replace(how, temperature=TEMPERATURE, on_done=every(samples, how.on_done))
     draws = [top_k.annotate(examples, taxonomy, client, prompts, replace(each, sample=how.sample + i)) for i in range(samples)]
     return [
         _majority(drawn, [*(label.id for label in how.labels(example.id, taxonomy)), NONE.id])

@@ -32,7 +32,7 @@ def annotate(
     were shown, so that none is impossible and the same answer three times of three is not certainty. Any number of labels:
     of the share of answers that name a label, with half a vote more for it and half against.
     """
-    each = replace(how, temperature=TEMPERATURE, on_done=_every(how.samples, how.on_done))
+    each = replace(how, temperature=TEMPERATURE, on_done=every(how.samples, how.on_done))
     draws = [
         classify.annotate(examples, taxonomy, client, prompts, replace(each, sample=how.sample + i)) for i in range(how.samples)
     ]
@@ -43,7 +43,7 @@ def annotate(
     ]
 
 
-def _every(samples: int, on_done: Callable[[int], None] | None) -> Callable[[int], None]:
+def every(samples: int, on_done: Callable[[int], None] | None) -> Callable[[int], None]:
     """Progress in texts: one for as many answers as each text is asked for."""
     answers = 0
 

@@ -19,8 +19,8 @@ from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
 class Learner(Protocol):
     """Args:
-        nodes: (n,) annotated rows of the graph. targets: (n, L) distributions; one-hot where labels are certain. Some columns may be
-            empty. weights: (n,) at least 0, only their ratios count.
+        nodes: (n,) annotated rows of the graph. targets: (n, L) distributions; one-hot where labels are certain. Some columns may
+            be empty. weights: (n,) at least 0, only their ratios count.
     Returns: (N, L) float64 probabilities of every node's label, rows sum to 1.
     Raises: DataError when nothing is annotated or shapes differ.
     """

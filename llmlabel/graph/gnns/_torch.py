@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from llmlabel.errors import ConfigError
-from llmlabel.graph.graph import FloatArray, Graph, IntArray
+from llmlabel.graph.graph import FloatArray, IntArray
 
 HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 64, 0.5, 0.01, 5e-4, 30
 
@@ -18,7 +18,7 @@ HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 64, 0.5, 0.01, 5e-4, 30
 def needs_torch() -> None:
     """Raises: ConfigError where the extra is missing."""
     try:
-        import torch_geometric  # noqa: F401
+        import torch_geometric  # noqa: F401 - only to see whether it is there
     except ImportError as e:
         raise ConfigError(
             f"this graph learner needs {e.name}: pip install 'llmlabel[graph]', or use sgc or label-spreading"

@@ -1,6 +1,6 @@
 """Annotations spread along edges; features are not looked at.
 
-Source: Zhou et al. 2004, Learning with local and global consistency: F <- a S F + (1 - a) Y with S = D^-1/2 A D^-1/2. An annotated
+Source: Zhou et al. 2004, Learning with local and global consistency: F <- a S F + (1 - a) Y, S = D^-1/2 A D^-1/2. An annotated
 node keeps only part of its own label, so that its neighbours can outvote a wrong one. Classes weigh the same.
 """
 
