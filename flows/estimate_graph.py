@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmlabel.flows.annotators import read_annotators, way_of
 from llmlabel.flows.estimate import total
 from llmlabel.flows.estimate_annotate import asked
-from llmlabel.flows.annotators import read_annotators, way_of
 from llmlabel.flows.graph import PER_LABEL
 
 from llmlabel.config import GraphConfig

@@ -29,7 +29,7 @@ from llmlabel.graph import features
 from llmlabel.graph.graph import Annotated, FloatArray, Graph, adjacency
 from llmlabel.graph.read import Edges, read_graph
 from llmlabel.graph.selectors import disagreement, selector
-from llmlabel.graph.train import AUTO_SELECT, Learned, learn
+from llmlabel.graph.train import Learned, learn
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Status, Taxonomy
@@ -46,6 +46,7 @@ class Work(Desk):
     made: Decision
     known: Annotated
     learned: Learned
+    raw: FloatArray  # features as they came
 
     def __init__(
         self, config: GraphConfig, examples: list[Example], folder: RunFolder, models: Models, edges: Edges,
@@ -65,9 +66,11 @@ class Work(Desk):
         has_text = np.array([bool(e.text.strip()) for e in self.examples])
         asked = has_text if self.config.annotations is None else np.ones(len(self.examples), bool)
         bare = Graph(matrix, np.zeros((len(self.examples), 1), np.float32), self.classes, asked)
-        return replace(bare, x=self.described(bare, has_text))
+        self.raw, x = self.described(bare, has_text)
+        return replace(bare, x=x)
 
-    def described(self, bare: Graph, has_text: Any) -> FloatArray:
+    def described(self, bare: Graph, has_text: Any) -> tuple[FloatArray, FloatArray]:
+        """Features as they came, for the baseline, and with rows of length 1."""
         parts = [] if self.x is None else [self.x]
         if self.x is None and has_text.any():
             full = np.flatnonzero(has_text)
@@ -77,7 +80,7 @@ class Work(Desk):
             parts = [features.filled(x, has_text, bare)]
         if self.config.structure or (self.config.structure is None and not parts):
             parts.append(features.structural(bare, self.config.seed))
-        return features.together(parts)
+        return parts[0] if len(parts) == 1 else features.together(parts), features.together(parts)
 
     @cached_property
     def budget(self) -> int | None:
@@ -173,8 +176,7 @@ def _picked(work: Work, number: int, size: int) -> list[str]:
     share = -(-left // (config.rounds - number + 1))
     rng = np.random.default_rng(config.seed)
     if number == 1:
-        name = AUTO_SELECT if config.select == "auto" else config.select
-        rows = selector(name).select(graph, share, rng)
+        rows = selector(written.chosen_by(config)).select(graph, share, rng)
     else:
         taken = np.array([work.place[i] for i in work.said.asked])
         rows = disagreement.select(graph, share, rng, probs=work.learned.probs, taken=taken)
@@ -188,11 +190,12 @@ def annotate(work: Work, picked: list[str], number: int) -> None:
     if not picked:
         return
     if config.annotations:
-        rows = annotations.look_up(config, picked if work.budget is not None else None)
-        said.add_given(annotations.only_known(rows, work.place, str(config.annotations)), picked)
+        found = annotations.look_up(config, picked if work.budget is not None else None)
+        said.add_given(annotations.only_known(found, work.place, str(config.annotations)), picked, number)
     else:
         nodes = [work.place[i] for i in picked]
-        said.add(annotations.ask(_asking(work), config, annotations.shown(config, work.examples, nodes, work.graph.adjacency), number), picked)
+        rows = annotations.shown(config, work.examples, nodes, work.graph.adjacency)
+        said.add(annotations.ask(_asking(work), config, rows, number), picked, number)
     work.made = said.decided(config)
     work.known = annotations.annotated(work.made, work.place)
     for note in _about(work):
@@ -203,7 +206,9 @@ def _about(work: Work) -> list[str]:
     """What a user should know of the annotations, in plain sentences."""
     known, asked, notes = work.known, len(work.said.asked), []
     if len(known.nodes) < asked:
-        notes.append(f"{asked - len(known.nodes):,} of {asked:,} chosen nodes have no usable label; they are labelled as all others")
+        notes.append(
+            f"{asked - len(known.nodes):,} of {asked:,} chosen nodes have no usable label; they are labelled as all others"
+        )
     names = {label.id: label.name for label in work.said.tree.leaves}
     if len(there := set(known.labels.tolist())) == 1:
         notes.append(f"every annotation says {names[known.classes[there.pop()]]!r}, so every node gets that label")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,28 +42,33 @@ class Said:
 
     Args:
         taxonomy: the one given; None: the distinct labels of the file. given: rows looked up. columns: models' answers by name.
-        asked: ids of the nodes annotated, in order.
+        asked, rounds: ids of the nodes annotated, in order, and the round of each.
     """
 
     taxonomy: Taxonomy | None
     given: list[dict[str, Any]] = field(default_factory=list)
     columns: dict[str, Column] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
 
     @property
     def tree(self) -> Taxonomy:
         return self.taxonomy or Taxonomy.of(str(row["label"]) for row in self.given)
 
-    def add_given(self, rows: list[dict[str, Any]], ids: Sequence[str]) -> None:
+    def add_given(self, rows: list[dict[str, Any]], ids: Sequence[str], number: int = 1) -> None:
         self.given += rows
-        self.asked += ids
+        self._note(ids, number)
 
-    def add(self, columns: Sequence[Column], ids: Sequence[str]) -> None:
+    def add(self, columns: Sequence[Column], ids: Sequence[str], number: int = 1) -> None:
         for column in columns:
             before = self.columns.get(column.name)
             rows = {**(before.rows if before else {}), **column.rows}
-            self.columns[column.name] = Column(column.name, column.way, rows, column.spec, column.step)
+            self.columns[column.name] = replace(column, rows=rows)
+        self._note(ids, number)
+
+    def _note(self, ids: Sequence[str], number: int) -> None:
         self.asked += ids
+        self.rounds += [number] * len(ids)
 
     def decided(self, config: GraphConfig) -> Decision:
         """One label for each annotated node. Gold is not looked at: it is for measuring."""
@@ -86,7 +91,9 @@ def annotated(made: Decision, place: dict[str, int]) -> Annotated:
     rows = [row for row in made.rows.values() if row.label in index]
     if not rows:
         reasons = sorted({f"{row.status}: {row.reason[:120]}" for row in made.rows.values()})[:3]
-        raise DataError(f"none of the {len(made.rows)} annotated nodes has a usable label. Reasons: {reasons or ['nothing fits']}")
+        raise DataError(
+            f"none of the {len(made.rows)} annotated nodes has a usable label. Reasons: {reasons or ['nothing fits']}"
+        )
     sole = made.panel.columns[0].rows if len(made.panel.columns) == 1 else {}
     sure = [row.confidence if row.confidence is not None or row.id not in sole else sole[row.id].confidence for row in rows]
     return Annotated(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from llmlabel.flows import graph_annotations as annotations
 from llmlabel.flows.graph_annotations import Said
+from llmlabel.flows.graph_write import chosen_by
 from llmlabel.flows.proof import spent
 
 from llmlabel.annotation.calibration.fitting import ece
@@ -15,7 +16,7 @@ from llmlabel.errors import DataError
 from llmlabel.graph import selectors
 from llmlabel.graph.graph import Annotated, FloatArray, IntArray
 from llmlabel.graph.plain import plain
-from llmlabel.graph.train import AUTO_SELECT, learn
+from llmlabel.graph.train import Learned, learn
 from llmlabel.records import fold
 from llmlabel.stats import wilson
 
@@ -31,7 +32,7 @@ def metrics(work: Work) -> dict[str, Any]:
     used = {c.name: spent(c, work.models, work.folder) for c in work.made.panel.columns if c.spec}
     return {
         "scores": compared(work, gold) if (gold != UNKNOWN).any() else {},
-        "estimate": learned.estimate.to_json(),
+        "estimate": estimated(learned),
         "annotations": {
             "chosen": len(work.said.asked), "usable": len(known.nodes), "kept": int(learned.kept.sum()),
             "dropped": int((~learned.kept).sum()), "mean_reliability": round(float(learned.reliability.mean()), 4),
@@ -43,14 +44,24 @@ def metrics(work: Work) -> dict[str, Any]:
             ),
         },
         "decision": {
-            "select": AUTO_SELECT if config.select == "auto" else config.select, "filter": learned.filter, "gnn": learned.gnn,
-            "rounds": config.rounds, "consensus": work.made.method, "why": learned.why,
+            "select": chosen_by(config), "filter": learned.filter, "gnn": learned.gnn,
+            "rounds": config.rounds, "consensus": work.made.method,
         },
         "graph": {
             "nodes": work.graph.size, "edges": int(work.graph.adjacency.nnz // 2), "features": int(work.graph.x.shape[1]),
             "isolated": int((work.graph.degree == 0).sum()), "without_text": sum(not e.text.strip() for e in work.examples),
         },
     }  # fmt: skip
+
+
+def estimated(learned: Learned) -> dict[str, Any] | None:
+    """What is said without gold of nodes not annotated; None where nothing can be said."""
+    told = learned.estimate
+    if told is None:
+        return None
+    found = {"accuracy": told.value, "low": told.low, "high": told.high}
+    views = {name: round(value, 4) for name, value in told.views.items()}
+    return {name: round(value, 4) for name, value in found.items()} | {"assumes": told.assumes, "views": views}
 
 
 def _statuses(work: Work) -> dict[str, int]:
@@ -77,10 +88,10 @@ def compared(work: Work, gold: IntArray) -> dict[str, Any]:
     learned, config, known = work.learned, work.config, work.known
     found: dict[str, Any] = {"llmlabel": quality(learned.probs, learned.confidence, gold, known)}
     train: dict[str, Callable[[Annotated], FloatArray]] = {
-        "plain": lambda some: plain(work.graph, some),
+        "plain": lambda some: plain(work.graph, some, work.raw),
         "random": lambda some: learn(
             work.graph, some, gnn=config.gnn, filter=config.filter, share=config.filter_share, trainings=config.trainings,
-            seed=config.seed,
+            seed=config.seed, proof=False,
         ).probs,
     }  # fmt: skip
     if not config.annotations or work.budget is None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from llmlabel.flows.labelling import two_dimensions, write_labels
 
+from llmlabel.config import GraphConfig
 from llmlabel.graph.explain import explain
 from llmlabel.graph.graph import Graph, IntArray
 from llmlabel.graph.train import AUTO_SELECT
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 EXCERPT = 160
 DRAWN, HOPS = 1200, 2  # nodes in the picture; their places come from features propagated so far
+
+
+def chosen_by(config: GraphConfig) -> str:
+    """The selection strategy of the first round."""
+    return AUTO_SELECT if config.select == "auto" else config.select
 
 
 def labels(work: Work, on_done: Any) -> tuple[Counter[str], Counter[str]]:
@@ -49,7 +55,9 @@ def _by_gnn(work: Work, rows: Sequence[Example]) -> list[Annotation]:
         best = classes[int(learned.probs[i].argmax())]
         probs = {c: round(float(p), 6) for c, p in zip(classes, learned.probs[i], strict=True)}
         found.append(
-            Annotation(e.id, best, Status.OK, [best], round(float(learned.confidence[i]), 6), probs, "student", "gnn", learned.gnn)
+            Annotation(
+                e.id, best, Status.OK, [best], round(float(learned.confidence[i]), 6), probs, "student", "gnn", learned.gnn
+            )
         )
     return found
 
@@ -58,20 +66,26 @@ def selection(path: Path, work: Work) -> None:
     """selected.parquet: every annotated node in the order chosen, why it was chosen, what was said of it, and whether it stayed."""
     config, known, learned = work.config, work.known, work.learned
     picked = np.array([work.place[i] for i in work.said.asked], dtype=np.int64)
-    name = "given" if work.budget is None else AUTO_SELECT if config.select == "auto" else config.select
     place = {int(node): n for n, node in enumerate(known.nodes)}
+    first = "given" if work.budget is None else chosen_by(config)
+    strategies = [first if number == 1 else "disagreement" for number in work.said.rounds]
     rows = []
-    for fact in explain(work.graph, picked, name):
-        node = int(picked[len(rows)])
-        n = place.get(node)
-        said = {
-            "label": known.classes[known.labels[n]], "confidence": _number(known.confidence[n]),
-            "reliability": _number(learned.reliability[n]), "weight": _number(learned.weights[n]), "kept": bool(learned.kept[n]),
-        } if n is not None else {"label": None, "confidence": None, "reliability": None, "weight": None, "kept": False}  # fmt: skip
-        rows.append({"id": work.examples[node].id, **fact, **said, "text": work.examples[node].text[:EXCERPT]})
+    for node, number, fact in zip(picked, work.said.rounds, explain(work.graph, picked, strategies), strict=True):
+        found = {"id": work.examples[node].id, "round": number, **fact, **_said(work, place.get(int(node)))}
+        rows.append(found | {"text": work.examples[node].text[:EXCERPT]})
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def _said(work: Work, n: int | None) -> dict[str, Any]:
+    """What was said of a chosen node; n: its place among those with a usable label."""
+    known, learned = work.known, work.learned
+    if n is None:
+        return {"label": None, "confidence": None, "reliability": None, "weight": None, "kept": False}
+    numbers = {"confidence": known.confidence[n], "reliability": learned.reliability[n], "weight": learned.weights[n]}
+    label = known.classes[known.labels[n]]
+    return {"label": label, **{name: _number(value) for name, value in numbers.items()}, "kept": bool(learned.kept[n])}
 
 
 def _number(value: Any) -> float | None:

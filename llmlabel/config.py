@@ -232,7 +232,9 @@ class GraphConfig(LabellingConfig):
     edges: str | None = Field(
         None, description="A table with source, target[, weight], an edge list, a (2, E) .npy, a scipy .npz; not for graph files."
     )
-    edges_column: str | None = Field(None, description="Instead of edges: a column of the nodes that lists the ids each links to.")
+    edges_column: str | None = Field(
+        None, description="Instead of edges: a column of the nodes that lists the ids each links to."
+    )
     features: Path | None = Field(
         None, description="(N, F) numbers in the order of the nodes: .npy, a scipy .npz, or what `llmlabel graph embed` wrote."
     )
@@ -253,7 +255,9 @@ class GraphConfig(LabellingConfig):
     filter_share: float = Field(0.2, ge=0, lt=1, description="Share of the annotations a filter drops, at most.")
     gnn: str = Field("auto", description="What learns from the annotations: sgc, appnp, gcn, sage, mlp or label-spreading.")
     trainings: int = Field(5, ge=1, le=50, description="Seeds a GNN is trained with; their probabilities are averaged.")
-    rounds: int = Field(1, ge=1, le=10, description="Rounds the budget is spent in; later ones go where graph and model disagree.")
+    rounds: int = Field(
+        1, ge=1, le=10, description="Rounds the budget is spent in; later ones go where graph and model disagree."
+    )
     neighbour_context: bool = Field(False, description="Show a model the texts of linked nodes too (in the paper it hurts).")
     few_shot: int = Field(0, ge=0, le=50, description="Solved examples in each question: the taxonomy's own.")
     consensus: Literal["auto", "majority", "weighted", "dawid_skene", "mace", "stacked"] = Field(
@@ -264,7 +268,9 @@ class GraphConfig(LabellingConfig):
     @model_validator(mode="after")
     def _complete(self) -> GraphConfig:
         if self.taxonomy is None and self.annotations is None and self.from_run is None:
-            raise ValueError("needs labels: --taxonomy FILE for a model to label with, or --annotations FILE with labels there are")
+            raise ValueError(
+                "needs labels: --taxonomy FILE for a model to label with, or --annotations FILE with labels there are"
+            )
         if self.budget_nodes is not None and self.rounds > self.budget_nodes:
             raise ValueError("more rounds than nodes to annotate")
         return self

@@ -162,26 +162,29 @@ def audit(
 def graph(
     common: Common,
     nodes: Annotated[
-        str | None, typer.Option(help="Nodes: a table as --data reads it (the same option), or a .graphml, .gexf, .gml or PyG .pt file.")
+        str | None,
+        typer.Option(help="Nodes: a table as --data reads it (the same option), or a .graphml, .gexf, .gml or PyG .pt file."),
     ] = None,
     edges: Annotated[
         str | None, typer.Option(help="Table with source, target[, weight]; edge list; .npy (2, E); scipy .npz.")
     ] = None,
-    features: Annotated[Path | None, typer.Option(help="Numbers for each node: .npy, .npz. [default: vectors of the texts]")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Numbers for each node: .npy, .npz. [default: vectors of the texts]")
+    ] = None,
     taxonomy: Annotated[Path | None, typer.Option(help="Label with this taxonomy.yaml.")] = None,
     annotator: options.Annotators = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Labels somebody already gave: id, label[, confidence]; with --budget-nodes only selected nodes are read."),
+        typer.Option(
+            help="Labels somebody already gave: id, label[, confidence]; with --budget-nodes only selected nodes are read."
+        ),
     ] = None,
     budget_nodes: Annotated[
         int | None, typer.Option(help="Nodes to annotate. [default: 20 per label; with --annotations: all its rows]")
     ] = None,
     select: Annotated[str | None, typer.Option(help="How nodes are chosen. [default: auto]")] = None,
     filter: Annotated[str | None, typer.Option(help="How doubtful annotations are dropped, or none. [default: auto]")] = None,
-    gnn: Annotated[
-        str | None, typer.Option(help="gcn, sage, sgc, appnp, label-spreading or mlp. [default: auto]")
-    ] = None,
+    gnn: Annotated[str | None, typer.Option(help="gcn, sage, sgc, appnp, label-spreading or mlp. [default: auto]")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds the budget is spent in. [default: 1]")] = None,
     neighbour_context: Annotated[
         bool | None, typer.Option("--neighbour-context", help="Show a model the texts of linked nodes too.")

@@ -121,3 +121,18 @@ def from_pyg(data: Any) -> Tables:
         edges["weight"] = pa.array(np.asarray(given["edge_weight"], dtype=np.float64).ravel())
     x = given.get("x")
     return Tables(pa.table(columns), pa.table(edges), None if x is None else np.asarray(x, dtype=np.float32))
+
+
+def to_pyg(path: Path) -> Any:
+    """A run's graph.safetensors as a PyG `Data`; see `llmlabel.graph.load_data`."""
+    if find_spec("torch_geometric") is None:
+        raise ConfigError("loading a graph needs torch_geometric: pip install 'llmlabel[graph]'")
+    if not path.is_file():
+        raise DataError(f"{path} is not there: {path.parent} holds no finished graph run")
+    from safetensors import safe_open
+    from torch_geometric.data import Data
+
+    with safe_open(path, framework="pt") as file:
+        found = Data(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no mapping
+        found.classes = file.metadata()["classes"].split("\n")
+    return found

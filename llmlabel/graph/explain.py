@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from llmlabel.graph.selectors._scores import percentile
 from llmlabel.graph.selectors.pagerank import pagerank
 
 
-def explain(graph: Graph, picked: IntArray, name: str) -> list[dict[str, Any]]:
+def explain(graph: Graph, picked: IntArray, strategies: Sequence[str]) -> list[dict[str, Any]]:
     """One dict per picked node, in order.
 
     Args:
-        picked: (n,) node rows, best first. name: the strategy they come from.
+        picked: (n,) node rows, best first. strategies: (n,) the one each comes from; `given` for none.
     Returns: `node` (row), `rank` (from 1), `degree` (neighbours), `pagerank_percentile` and `density_percentile` (of C-Density,
         above 0 to 100), `reaches` (other nodes within two hops that no earlier pick reaches), `why` (a sentence).
     Raises: ConfigError for a name that is no strategy.
     """
-    reason = getattr(selector(name), "WHY", f"picked by {name}")
+    reasons = {name: _reason(name) for name in set(strategies)}
     neighbours = np.diff(graph.adjacency.indptr)
     central = 100 * percentile(pagerank(graph))
     typical = 100 * percentile(c_density(graph, np.random.default_rng(0)))
@@ -36,8 +37,14 @@ def explain(graph: Graph, picked: IntArray, name: str) -> list[dict[str, Any]]:
             "density_percentile": round(float(typical[node]), 1),
             "reaches": reaches,
         }
-        told.append({**facts, "why": sentence(facts, reason)})
+        told.append({**facts, "why": sentence(facts, reasons[strategies[n]])})
     return told
+
+
+def _reason(name: str) -> str:
+    if name == "given":
+        return "somebody had labelled it"
+    return str(getattr(selector(name), "WHY", f"picked by {name}"))
 
 
 def sentence(facts: dict[str, Any], reason: str) -> str:

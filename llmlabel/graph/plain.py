@@ -11,8 +11,8 @@ HOPS = 2
 
 
 def plain(graph: Graph, annotated: Annotated, x: FloatArray | None = None) -> FloatArray:
-    """(N, L) probabilities from all annotations, none dropped, none weighted: each hop takes the mean of a node and its neighbours,
-    and scikit-learn's logistic regression is as it comes.
+    """(N, L) probabilities from all annotations, none dropped, none weighted: each hop takes the mean of a node and its
+    neighbours, and scikit-learn's logistic regression is as it comes.
 
     Args:
         x: (N, F) features as they were given; None: those of the graph, whose rows have length 1.

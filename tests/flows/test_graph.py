@@ -186,7 +186,9 @@ def test_budgets_and_labels_at_the_edge(cli, folder) -> None:
     rows = pq.read_table(folder / "given.parquet").to_pylist()
     pq.write_table(pa.Table.from_pylist([{**row, "label": TOPICS[0]} for row in rows]), folder / "one.parquet")
     one = from_file(cli, folder, "B", "--budget-nodes", "30", "--gold-column", "topic", given="one.parquet")
-    assert set(pq.read_table(folder / "B" / "labels.parquet").column("label").to_pylist()) == {TOPICS[0].lower().replace(" ", "-")}
+    assert set(pq.read_table(folder / "B" / "labels.parquet").column("label").to_pylist()) == {
+        TOPICS[0].lower().replace(" ", "-")
+    }
     assert one["scores"]["llmlabel"]["accuracy"] < 0.5  # classes nobody annotated count as wrong
     pq.write_table(pa.Table.from_pylist([{**row, "id": f"x{row['id']}"} for row in rows]), folder / "others.parquet")
     files = ("--nodes", str(folder / "nodes.parquet"), "--edges", str(folder / "edges.parquet"))

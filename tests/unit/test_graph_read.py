@@ -23,7 +23,9 @@ OPTIONS = {"text_column": "text", "id_column": None, "gold_column": None, "edges
 @pytest.fixture
 def nodes(tmp_path):
     path = tmp_path / "nodes.parquet"
-    pq.write_table(pa.table({"id": list("abcde"), "text": ["one", "two", None, "four", ""], "label": ["x", None, "y", "x", "x"]}), path)
+    pq.write_table(
+        pa.table({"id": list("abcde"), "text": ["one", "two", None, "four", ""], "label": ["x", None, "y", "x", "x"]}), path
+    )
     return str(path)
 
 
@@ -91,7 +93,9 @@ def test_networkx_and_its_files(tmp_path):
 def test_pyg_data_comes_with_features_and_cannot_bring_code(tmp_path):
     torch = pytest.importorskip("torch")
     data = pytest.importorskip("torch_geometric.data")
-    one = data.Data(x=torch.eye(3), edge_index=torch.tensor([[0, 1], [1, 2]]), y=torch.tensor([1, 0, 1]), raw_text=["a", "b", "c"])
+    one = data.Data(
+        x=torch.eye(3), edge_index=torch.tensor([[0, 1], [1, 2]]), y=torch.tensor([1, 0, 1]), raw_text=["a", "b", "c"]
+    )
     torch.save(one, tmp_path / "g.pt")
     examples, edges, x = read_graph(str(tmp_path / "g.pt"), None, **{**OPTIONS, "gold_column": "label"})
     assert [(e.text, e.gold) for e in examples] == [("a", "1"), ("b", "0"), ("c", "1")]

@@ -212,8 +212,8 @@ def test_a_wrong_name_answers_with_the_names_there_are() -> None:
 def test_explained_in_facts_and_a_sentence() -> None:
     graph = star_and_path()
     assert reached(graph, np.array([0, 1, 7])) == [5, 0, 3]
-    told = explain(graph, np.array([0, 1, 7]), "vertex-cover")
+    told = explain(graph, np.array([0, 1, 7]), ["vertex-cover"] * 3)
     assert [(t["node"], t["rank"], t["degree"], t["reaches"]) for t in told] == [(0, 1, 5, 5), (1, 2, 1, 0), (7, 3, 2, 3)]
     assert told[0]["pagerank_percentile"] == 100 and all(0 < t["density_percentile"] <= 100 for t in told)
     assert told[1]["why"].startswith(f"Pick 2: {vertex_cover.WHY}; 1 neighbour, ") and "no other nodes" in told[1]["why"]
-    assert explain(graph, np.zeros(0, np.int64), "random") == []
+    assert explain(graph, np.zeros(0, np.int64), []) == []

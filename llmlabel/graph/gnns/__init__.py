@@ -33,11 +33,7 @@ def names() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def gnn(name: str, loss: str = "ce") -> Learner:
-    """A learner with a loss; a dotted path names somebody else's module.
-
-    Raises: ConfigError with the names there are.
-    """
+def _module(name: str) -> Any:
     if name.replace("_", "-") not in names() and "." not in name:
         raise ConfigError(f"no graph learner {name!r}; there are: {', '.join(names())}")
     try:
@@ -46,10 +42,24 @@ def gnn(name: str, loss: str = "ce") -> Learner:
         raise ConfigError(f"graph learner {name!r}: cannot import {e.name!r}") from e
     if not hasattr(module, "fit_predict"):
         raise ConfigError(f"{name} is no graph learner: it has no fit_predict(graph, nodes, targets, weights, *, seed, loss)")
+    return module
+
+
+def gnn(name: str, loss: str = "ce") -> Learner:
+    """A learner with a loss; a dotted path names somebody else's module.
+
+    Raises: ConfigError with the names there are.
+    """
+    module = _module(name)
     known = getattr(module, "LOSSES", ("ce",))
     if loss not in known:
         raise ConfigError(f"{name} has no loss {loss!r}; there are: {', '.join(known)}")
     return partial(_checked, module, loss)
+
+
+def random(name: str) -> bool:
+    """Whether a learner's answer depends on its seed: one training of those that do not is enough."""
+    return bool(getattr(_module(name), "RANDOM", True))
 
 
 def _checked(

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
+RANDOM = False
 LOSSES = ("ce",)
 ALPHA, STEPS = 0.9, 50
 PRIOR = 1e-3  # of the largest mass; where little or nothing arrives, the classes' shares decide

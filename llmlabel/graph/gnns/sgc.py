@@ -15,6 +15,7 @@ import numpy as np
 
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
+RANDOM = False
 LOSSES = ("ce", "label-smoothing", "unbalanced")
 ALPHA, STEPS = 0.1, 10
 SMOOTHING = 0.1
