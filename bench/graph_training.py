@@ -3,9 +3,9 @@
     python bench/graph_training.py --data graph/citeseer_text --budget 120
     python bench/graph_training.py --data graph/cora_text --budget 140 --simulate 0.68   # no annotations: made from gold labels
 
-Random nodes, accuracy on all others: mean +- standard deviation over seeds, and the paired difference to `plain` (features as they
-are read) with a 95% t interval. `plain on unit rows` is the same on features of length 1. Then seconds for one training; expected
-calibration error on nodes not annotated as the learner is (raw) and at the temperature that `calibrated` sets to the estimated
+Random nodes, accuracy on all others: mean +- standard deviation over seeds, paired difference to `plain` (features as they are
+read) with a 95% t interval. `plain on unit rows` is the same on features of length 1. Then seconds for one training; expected
+calibration error on nodes not annotated, as the learner is (raw) and at the temperature that `calibrated` sets to the estimated
 accuracy; that estimate less the truth, its standard deviation, and how many intervals hold the truth. Only learners named by
 --estimate, which trains six times, get these last columns.
 """
@@ -80,7 +80,7 @@ def both(graph: Graph, known: Annotated, seed: int) -> FloatArray:
 
 
 def spread(graph: Graph, known: Annotated, seed: int, correct: float) -> FloatArray:
-    probs = learned("sgc", "ce", even, graph, known, seed)
+    probs = gnn("sgc")(graph, known.nodes, known.one_hot, even(graph, known, seed), seed=seed)
     return correct_and_smooth(graph, probs, known.nodes, known.one_hot, correct=correct)
 
 
@@ -96,17 +96,19 @@ def methods(raw: FloatArray, chosen: list[str]) -> Iterator[tuple[str, Fit]]:
     yield "plain on unit rows", lambda graph, known, seed: plain(graph, known)
     weighings = {"": even, "stated": stated, "reliability": reliable, "stated x reliability": both}
     for name in chosen:
-        for loss in ("ce", "gce", "sce", "forward", "label-smoothing", "unbalanced"):
+        for loss in ("self-training", "ce", "gce", "sce", "forward", "unbalanced"):
             try:
                 gnn(name, loss)
             except ConfigError:
                 continue
-            for title, weigh in weighings.items() if loss == "ce" and name in ("sgc", "gcn") else {"": even}.items():
+            for title, weigh in (
+                weighings.items() if (name, loss) in (("sgc", "self-training"), ("gcn", "ce")) else {"": even}.items()
+            ):
                 yield " ".join(filter(None, [name, loss, title])), partial(learned, name, loss, weigh)
     if "sgc" in chosen:
-        yield "sgc ce, correct and smooth", partial(spread, correct=0.8)
-        yield "sgc ce, smooth", partial(spread, correct=0.0)
-        yield "sgc ce, half out-of-fold answers", softened
+        yield "sgc, correct and smooth", partial(spread, correct=0.8)
+        yield "sgc, smooth", partial(spread, correct=0.0)
+        yield "sgc, half out-of-fold answers", softened
 
 
 def main() -> None:
@@ -116,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--gnn", action="append", choices=names())
-    parser.add_argument("--estimate", action="append", default=[], help="a row's name, such as 'sgc ce'")
+    parser.add_argument("--estimate", action="append", default=[], help="a row's name, such as 'sgc self-training'")
     parser.add_argument("--simulate", type=float, metavar="ACCURACY")
     args = parser.parse_args()
     read = simulated(args.data, args.simulate) if args.simulate else graph_data.read(args.data, args.budget)

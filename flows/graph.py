@@ -10,9 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from llmlabel.flows import graph_annotations as annotations
-from llmlabel.flows import graph_scores as scores
-from llmlabel.flows import graph_write as written
+from llmlabel.flows import graph_annotations, graph_scores, graph_write
 from llmlabel.flows.annotators import Asking
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.graph_annotations import Said
@@ -29,12 +27,13 @@ from llmlabel.graph import features
 from llmlabel.graph.graph import Annotated, FloatArray, Graph, adjacency
 from llmlabel.graph.read import Edges, read_graph
 from llmlabel.graph.selectors import disagreement, selector
-from llmlabel.graph.train import Learned, learn
+from llmlabel.graph.train import Learned, learn, ready
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Status, Taxonomy
 from llmlabel.runs import DONE, PARTIAL, Run, RunFolder, load_run, read_json, write_atomic, write_json
 
+UNSURE = 200  # nodes whose texts the report may show, since their labels are the least sure
 PER_LABEL = 20  # nodes annotated for each label where nothing else is said, as in the paper
 
 
@@ -90,8 +89,8 @@ class Work(Desk):
             return None if config.annotations else PER_LABEL * len(tree.leaves if tree else [])
         if tree and config.budget_nodes < len(tree.leaves):
             raise ConfigError(
-                f"--budget-nodes {config.budget_nodes} for {len(tree.leaves)} labels: with less than one node for each label some "
-                f"are never learned; {PER_LABEL * len(tree.leaves)} is usual"
+                f"--budget-nodes {config.budget_nodes} for {len(tree.leaves)} labels: with less than one node for each label "
+                f"some are never learned; {PER_LABEL * len(tree.leaves)} is usual"
             )
         return config.budget_nodes
 
@@ -120,17 +119,24 @@ def graph(config: GraphConfig) -> dict[str, Any]:
         raise DataError("the taxonomy has no labels")
     if config.annotations is None and not any(e.text.strip() for e in examples):
         raise DataError(f"no node has a text (column {config.text_column!r}), so no model can label any; name --annotations FILE")
-    everything = config.annotations is not None and config.budget_nodes is None
+    selector(graph_write.chosen_by(config)), ready(config.gnn, config.filter)  # before anything is paid
     extra: dict[str, Any] = {
         "prompts": PromptLibrary(config.prompts).hashes(pinned()), "taxonomy": taxonomy.model_dump() if taxonomy else None,
         "graph": digest(edges.source, edges.target, edges.weight, x),
-        "annotations": digest(np.array(repr(annotations.look_up(config, None)))) if everything else None,
+        "annotations": _looked_up(config),
     }  # fmt: skip
 
     def steps(folder: RunFolder, models: Models) -> int:
         return run_steps(Work(config, examples, folder, models, edges, x, taxonomy, old))
 
     return carry_out(config, "graph", examples, extra, steps, shown)
+
+
+def _looked_up(config: GraphConfig) -> str | None:
+    """What defines a run of the file of annotations: all it says, or where it is, if it is only looked up in."""
+    if config.annotations is None or config.budget_nodes is not None:
+        return str(config.annotations) if config.annotations else None
+    return digest(np.array(repr(graph_annotations.look_up(config, None))))
 
 
 def digest(*arrays: Any) -> str:
@@ -161,7 +167,7 @@ def choose(work: Work, number: int) -> list[str]:
     """Ids of the nodes to annotate in this round, kept in the run folder."""
     config, size = work.config, work.budget
     if size is None:
-        rows = annotations.only_known(annotations.look_up(config, None), work.place, str(config.annotations))
+        rows = graph_annotations.only_known(graph_annotations.look_up(config, None), work.place, str(config.annotations))
         return list(dict.fromkeys(row["id"] for row in rows))
     ids: list[str] = work.folder.step(f"select-{number}", lambda: _picked(work, number, size))
     return ids
@@ -176,7 +182,7 @@ def _picked(work: Work, number: int, size: int) -> list[str]:
     share = -(-left // (config.rounds - number + 1))
     rng = np.random.default_rng(config.seed)
     if number == 1:
-        rows = selector(written.chosen_by(config)).select(graph, share, rng)
+        rows = selector(graph_write.chosen_by(config)).select(graph, share, rng)
     else:
         taken = np.array([work.place[i] for i in work.said.asked])
         rows = disagreement.select(graph, share, rng, probs=work.learned.probs, taken=taken)
@@ -190,14 +196,14 @@ def annotate(work: Work, picked: list[str], number: int) -> None:
     if not picked:
         return
     if config.annotations:
-        found = annotations.look_up(config, picked if work.budget is not None else None)
-        said.add_given(annotations.only_known(found, work.place, str(config.annotations)), picked, number)
+        found = graph_annotations.look_up(config, picked if work.budget is not None else None)
+        said.add_given(graph_annotations.only_known(found, work.place, str(config.annotations)), picked, number)
     else:
         nodes = [work.place[i] for i in picked]
-        rows = annotations.shown(config, work.examples, nodes, work.graph.adjacency)
-        said.add(annotations.ask(_asking(work), config, rows, number), picked, number)
+        rows = graph_annotations.shown(config, work.examples, nodes, work.graph.adjacency)
+        said.add(graph_annotations.ask(_asking(work), config, rows, number), picked, number)
     work.made = said.decided(config)
-    work.known = annotations.annotated(work.made, work.place)
+    work.known = graph_annotations.annotated(work.made, work.place)
     for note in _about(work):
         emit("note", text=note)
 
@@ -240,26 +246,29 @@ def train(work: Work) -> None:
 
 @task(name="write", **PLAIN)
 def write(work: Work) -> tuple[Counter[str], Counter[str]]:
-    folder, config = work.folder.path, work.config
+    folder = work.folder.path
     write_row_digests(folder / "steps" / "rows.parquet", work.examples)
     write_annotations(folder / "annotations.parquet", work.made.panel)
     failed = [row for row in work.made.rows.values() if row.status.failed]
     tries = work.folder.retries + 1
-    failures = [{"id": r.id, "step": "label", "status": str(r.status), "reason": r.reason, "attempts": tries} for r in failed]
+    failures = [
+        {"id": row.id, "step": "label", "status": str(row.status), "reason": row.reason, "attempts": tries} for row in failed
+    ]
     write_failures(folder / "failures.jsonl", failures)
     failed_rows(work.folder, failures)
-    written.selection(folder / "selected.parquet", work)
-    written.data(folder / "graph.safetensors", work)
-    found: tuple[Counter[str], Counter[str]] = written.labels(work, work.counter("write", len(work.examples)))
-    written.picture(folder / "steps" / "map.json", work)
+    graph_write.selection(folder / "selected.parquet", work)
+    graph_write.data(folder / "graph.safetensors", work)
+    found: tuple[Counter[str], Counter[str]] = graph_write.labels(work, work.counter("write", len(work.examples)))
+    graph_write.picture(folder / "steps" / "map.json", work)
     return found
 
 
 @task(name="score", **PLAIN)
 def score(work: Work) -> None:
-    found = scores.metrics(work)
+    found = graph_scores.metrics(work)
     write_json(work.folder.path / "metrics.json", {"schema": 1, **found, "counts": work.folder.info["counts"]})
-    wanted = {i for label in work.said.tree.labels for i in label.examples}
+    unsure = np.argsort(work.learned.confidence, kind="stable")[:UNSURE]
+    wanted = {i for label in work.said.tree.labels for i in label.examples} | {work.examples[i].id for i in unsure}
     texts = {i: work.by_id[i].text[:300] for i in sorted(wanted) if i in work.by_id}
     write_json(work.folder.path / "steps" / "texts.json", texts)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from llmlabel.flows import graph_annotations as annotations
+from llmlabel.flows import graph_annotations
 from llmlabel.flows.graph_annotations import Said
-from llmlabel.flows.graph_write import chosen_by
+from llmlabel.flows.graph_write import chosen_by, final
 from llmlabel.flows.proof import spent
 
 from llmlabel.annotation.calibration.fitting import ece
 from llmlabel.errors import DataError
+from llmlabel.events import emit
 from llmlabel.graph import selectors
 from llmlabel.graph.graph import Annotated, FloatArray, IntArray
 from llmlabel.graph.plain import plain
@@ -27,30 +29,39 @@ UNKNOWN, STRANGE = -1, -2  # gold that is not there; a true class nobody annotat
 
 
 def metrics(work: Work) -> dict[str, Any]:
-    known, learned, config = work.known, work.learned, work.config
-    gold = truth(work, known)
-    used = {c.name: spent(c, work.models, work.folder) for c in work.made.panel.columns if c.spec}
+    """All parts of metrics.json but the counts."""
+    config, learned, graph = work.config, work.learned, work.graph
+    gold = truth(work, work.known)
+    met = bool((gold >= 0).any())
+    if not met and (gold == STRANGE).any():
+        strange, label = next(e.gold for e in work.examples if e.gold is not None), work.said.tree.leaves[0]
+        emit("note", text=f"nothing is scored: no gold label, such as {strange!r}, is a label here, such as {label.name!r}")
     return {
-        "scores": compared(work, gold) if (gold != UNKNOWN).any() else {},
+        "scores": compared(work, gold) if met else {},
         "estimate": estimated(learned),
-        "annotations": {
-            "chosen": len(work.said.asked), "usable": len(known.nodes), "kept": int(learned.kept.sum()),
-            "dropped": int((~learned.kept).sum()), "mean_reliability": round(float(learned.reliability.mean()), 4),
-            "by_status": _statuses(work), "classes": len(set(known.labels.tolist())), "annotators": used,
-            "accuracy": _accuracy(known.labels == gold[known.nodes], gold[known.nodes] != UNKNOWN),
-            "accuracy_kept": _accuracy((known.labels == gold[known.nodes])[learned.kept], gold[known.nodes][learned.kept] != UNKNOWN),
-            "accuracy_dropped": _accuracy(
-                (known.labels == gold[known.nodes])[~learned.kept], gold[known.nodes][~learned.kept] != UNKNOWN
-            ),
-        },
+        "annotations": annotated(work, gold[work.known.nodes]),
         "decision": {
-            "select": chosen_by(config), "filter": learned.filter, "gnn": learned.gnn,
-            "rounds": config.rounds, "consensus": work.made.method,
+            "select": chosen_by(config), "filter": learned.filter, "gnn": learned.gnn, "rounds": config.rounds,
+            "consensus": work.made.method,
         },
         "graph": {
-            "nodes": work.graph.size, "edges": int(work.graph.adjacency.nnz // 2), "features": int(work.graph.x.shape[1]),
-            "isolated": int((work.graph.degree == 0).sum()), "without_text": sum(not e.text.strip() for e in work.examples),
+            "nodes": graph.size, "edges": int(graph.adjacency.nnz // 2), "features": int(graph.x.shape[1]),
+            "isolated": int((graph.degree == 0).sum()), "without_text": sum(not e.text.strip() for e in work.examples),
         },
+    }  # fmt: skip
+
+
+def annotated(work: Work, gold: IntArray) -> dict[str, Any]:
+    """What was annotated, what stayed, and how much of either is right. gold: (n,) of the nodes with a usable label."""
+    known, learned = work.known, work.learned
+    right, there, kept = known.labels == gold, gold != UNKNOWN, learned.kept
+    return {
+        "chosen": len(work.said.asked), "usable": len(known.nodes), "kept": int(kept.sum()), "dropped": int((~kept).sum()),
+        "mean_reliability": round(float(learned.reliability.mean()), 4), "classes": len(set(known.labels.tolist())),
+        "by_status": dict(Counter(str(row.status) for row in work.made.rows.values())),
+        "annotators": {c.name: spent(c, work.models, work.folder) for c in work.made.panel.columns if c.spec},
+        "accuracy": _share(right[there]), "accuracy_kept": _share(right[there & kept]),
+        "accuracy_dropped": _share(right[there & ~kept]),
     }  # fmt: skip
 
 
@@ -64,50 +75,43 @@ def estimated(learned: Learned) -> dict[str, Any] | None:
     return {name: round(value, 4) for name, value in found.items()} | {"assumes": told.assumes, "views": views}
 
 
-def _statuses(work: Work) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for row in work.made.rows.values():
-        found[str(row.status)] = found.get(str(row.status), 0) + 1
-    return found
-
-
 def truth(work: Work, known: Annotated) -> IntArray:
     """(N,) class index of the gold label; UNKNOWN without one; STRANGE for a class nobody annotated."""
-    tree = work.said.tree
-    index = {fold(name): known.classes.index(leaf.id) for leaf in tree.leaves for name in (leaf.id, leaf.name)}
-    return np.array([UNKNOWN if e.gold is None else index.get(fold(e.gold), STRANGE) for e in work.examples])
+    place = {c: k for k, c in enumerate(known.classes)}
+    leaves = work.said.tree.leaves
+    index = {fold(name): place.get(leaf.id, STRANGE) for leaf in leaves for name in (leaf.name, leaf.id)}
+    return np.array([index.get(fold(e.gold), STRANGE) if _told(e.gold) else UNKNOWN for e in work.examples])
+
+
+def _told(gold: str | None) -> TypeGuard[str]:
+    """Whether a cell holds a label; a number below 0 stands for none."""
+    return gold is not None and not re.fullmatch(r"-\d+(\.0)?", gold)
 
 
 def compared(work: Work, gold: IntArray) -> dict[str, Any]:
-    """Accuracy on nodes with gold that were not annotated: of this run, of the baseline `plain` (random nodes, no filter, two hops
-    and a logistic regression), and of random nodes with this run's own training.
+    """Accuracy on nodes with gold that were not annotated: of this run; of the baseline `plain` (random nodes, no filter, two
+    hops and a logistic regression); and of random nodes with this run's own training.
 
     Random nodes have to be annotated too. In a file of annotations they are looked up, for this comparison alone; a model is not
     paid for them: then `plain` learns from the run's own annotations, and says so.
     """
-    learned, config, known = work.learned, work.config, work.known
-    found: dict[str, Any] = {"llmlabel": quality(learned.probs, learned.confidence, gold, known)}
-    train: dict[str, Callable[[Annotated], FloatArray]] = {
-        "plain": lambda some: plain(work.graph, some, work.raw),
-        "random": lambda some: learn(
-            work.graph, some, gnn=config.gnn, filter=config.filter, share=config.filter_share, trainings=config.trainings,
-            seed=config.seed, proof=False,
-        ).probs,
-    }  # fmt: skip
-    if not config.annotations or work.budget is None:
-        return found | {"plain": quality(train["plain"](known), None, gold, known) | {"nodes": "the run's own"}}
+    known, learned = work.known, work.learned
+    told = gold != UNKNOWN
+    everywhere = {"accuracy_all_nodes": _share((final(work) == gold)[told])}
+    found: dict[str, Any] = {"llmlabel": quality(learned.probs, learned.confidence, gold, known) | everywhere}
+    if work.config.annotations is None or work.budget is None:
+        return found | {"plain": quality(plain(work.graph, known, work.raw), None, gold, known) | {"nodes": "the run's own"}}
     try:
         drawn = _random(work)
     except DataError as e:
-        return found | {"plain": None, "note": f"no baseline: {e}"}
-    truths = truth(work, known)
-    for name, fit in train.items():
-        probs = fit(drawn)
-        classes = {c: k for k, c in enumerate(known.classes)}
-        wide = np.zeros((len(gold), len(known.classes) + 1))
-        for k, c in enumerate(drawn.classes):
-            wide[:, classes.get(c, len(known.classes))] += probs[:, k]
-        found[name] = quality(wide, None, truths, drawn) | {"nodes": "random"}
+        emit("note", text=f"no baseline to compare with: {e}")
+        return found
+    again = learn(
+        work.graph, drawn, gnn=work.config.gnn, filter=work.config.filter, share=work.config.filter_share,
+        trainings=work.config.trainings, seed=work.config.seed, proof=False,
+    )  # fmt: skip
+    for name, probs in (("plain", plain(work.graph, drawn, work.raw)), ("random", again.probs)):
+        found[name] = quality(probs, None, truth(work, drawn), drawn) | {"nodes": "random"}
     return found
 
 
@@ -117,8 +121,10 @@ def _random(work: Work) -> Annotated:
     rows = selectors.selector("random").select(work.graph, len(work.said.asked), rng)
     ids = [work.examples[i].id for i in rows]
     said = Said(work.said.taxonomy)
-    said.add_given(annotations.only_known(annotations.look_up(work.config, ids), work.place, str(work.config.annotations)), ids)
-    return annotations.annotated(said.decided(work.config), work.place)
+    said.add_given(
+        graph_annotations.only_known(graph_annotations.look_up(work.config, ids), work.place, str(work.config.annotations)), ids
+    )
+    return graph_annotations.annotated(said.decided(work.config), work.place)
 
 
 def quality(probs: FloatArray, confidence: FloatArray | None, gold: IntArray, known: Annotated) -> dict[str, Any]:
@@ -139,5 +145,5 @@ def quality(probs: FloatArray, confidence: FloatArray | None, gold: IntArray, kn
     return found if confidence is None else found | {"ece": round(ece(confidence[rows], right), 4)}
 
 
-def _accuracy(right: Any, known: Any) -> float | None:
-    return round(float(right[known].mean()), 4) if known.any() else None
+def _share(right: Any) -> float | None:
+    return round(float(right.mean()), 4) if len(right) else None

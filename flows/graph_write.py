@@ -63,8 +63,8 @@ def _by_gnn(work: Work, rows: Sequence[Example]) -> list[Annotation]:
 
 
 def selection(path: Path, work: Work) -> None:
-    """selected.parquet: every annotated node in the order chosen, why it was chosen, what was said of it, and whether it stayed."""
-    config, known, learned = work.config, work.known, work.learned
+    """selected.parquet: every chosen node in order, why it was chosen, what was said of it, and whether that stayed."""
+    config, known = work.config, work.known
     picked = np.array([work.place[i] for i in work.said.asked], dtype=np.int64)
     place = {int(node): n for n, node in enumerate(known.nodes)}
     first = "given" if work.budget is None else chosen_by(config)
@@ -92,20 +92,26 @@ def _number(value: Any) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 
+def final(work: Work) -> IntArray:
+    """(N,) class index of every node's label: annotations that were kept, else what was learned."""
+    learned, known = work.learned, work.known
+    found = learned.probs.argmax(axis=1)
+    found[known.nodes[learned.kept]] = known.labels[learned.kept]
+    return found
+
+
 def data(path: Path, work: Work) -> None:
     """graph.safetensors: x, edge_index (edges as they were given), y (the labels), confidence, probs and train_mask; what
     `llmlabel.graph.load_data` makes a PyG `Data` of."""
     from safetensors.numpy import save
 
     learned, known = work.learned, work.known
-    y = learned.probs.argmax(axis=1)
-    kept = known.nodes[learned.kept]
-    y[kept] = known.labels[learned.kept]
+    y = final(work)
     mask = np.zeros(len(y), bool)
-    mask[kept] = True
+    mask[known.nodes[learned.kept]] = True
     arrays = {
         "x": np.ascontiguousarray(work.graph.x, dtype=np.float32), "edge_index": np.stack([work.edges.source, work.edges.target]),
-        "y": y.astype(np.int64), "confidence": learned.confidence.astype(np.float32), "probs": learned.probs.astype(np.float32),
+        "y": y, "confidence": learned.confidence.astype(np.float32), "probs": learned.probs.astype(np.float32),
         "train_mask": mask,
     }  # fmt: skip
     if work.edges.weight is not None:
@@ -116,9 +122,7 @@ def data(path: Path, work: Work) -> None:
 def picture(path: Path, work: Work) -> None:
     """map.json: places of at most some 2,000 nodes, their labels, edges among them, and which were annotated."""
     known, learned = work.known, work.learned
-    best = learned.probs.argmax(axis=1)
-    kept = known.nodes[learned.kept]
-    best[kept] = known.labels[learned.kept]
+    best, kept = final(work), known.nodes[learned.kept]
     rng = np.random.default_rng(work.config.seed)
     nodes = drawn(work.graph, known.nodes, rng)
     places = two_dimensions(work.graph.propagated(HOPS)[nodes], work.config.seed) if len(nodes) > 2 else np.zeros((0, 2))

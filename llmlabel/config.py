@@ -244,9 +244,10 @@ class GraphConfig(LabellingConfig):
     use_case: str = Field("", description="The question the labels answer; default: the taxonomy's own.")
     taxonomy: Path | None = Field(None, description="The taxonomy.yaml to label with; not needed with annotations.")
     annotations: Path | None = Field(
-        None, description="Labels somebody already gave: a file with id, label[, confidence][, annotator]. With budget_nodes only "
-        "the rows of selected nodes are read from it.",
-    )  # fmt: skip
+        None,
+        description="Labels somebody already gave: a file with id, label[, confidence][, annotator]. With budget_nodes only the "
+        "rows of selected nodes are read from it.",
+    )
     budget_nodes: int | None = Field(
         None, ge=1, description="Nodes to annotate; default: 20 for each label, or every row of annotations."
     )

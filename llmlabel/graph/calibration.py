@@ -1,8 +1,8 @@
 """Confidence for every node without a gold label, and who is better left without a label.
 
-Out of fold, a learner answers for annotated nodes it was not trained on. Agreement with a label that may be wrong is not accuracy,
-so a temperature fitted to the annotations makes confidence mean "the LLM would say the same". `calibrated` sets the temperature so
-that the mean confidence is an estimate of accuracy instead (`accuracy.estimate`); it is as far off as that estimate is.
+Out of fold, a learner answers for annotated nodes it was not trained on. Agreement with a label that may be wrong is not
+accuracy, so a temperature fitted to the annotations makes confidence mean "the LLM would say the same". `calibrated` sets the
+temperature so that the mean confidence is an estimate of accuracy instead (`accuracy.estimate`); it is as far off as that is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def out_of_fold(
     """
     if np.count_nonzero(weights) < 2:
         raise DataError("cross-fitting needs two annotated nodes")
-    fold = dealt(targets.argmax(axis=1), weights > 0, min(folds, np.count_nonzero(weights)), seed)
+    fold = dealt(targets.argmax(axis=1), weights > 0, min(folds, int(np.count_nonzero(weights))), seed)
     found = np.zeros(targets.shape)
     for k in range(fold.max() + 1):
         out = fold == k
@@ -44,10 +44,10 @@ def out_of_fold(
     return found
 
 
-def dealt(labels: IntArray, first: IntArray, folds: int, seed: int) -> IntArray:
-    """(n,) fold of each node; each label's nodes, in random order, go round the folds, those with `first` (n,) True before all."""
+def dealt(labels: IntArray, first: BoolArray, folds: int, seed: int) -> IntArray:
+    """(n,) fold of each node: nodes in random order, those with `first` (n,) True before the others, label by label, go round."""
     order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.lexsort((labels[order], ~np.asarray(first, dtype=bool)[order]))]
+    order = order[np.lexsort((labels[order], ~first[order]))]
     found = np.empty(len(labels), dtype=np.int64)
     found[order] = np.arange(len(labels)) % folds
     return found

@@ -15,6 +15,7 @@ from llmlabel.errors import ConfigError, DataError
 from llmlabel.graph.graph import FloatArray
 
 NETWORKX = {".graphml": "read_graphml", ".gexf": "read_gexf", ".gml": "read_gml", ".net": "read_pajek"}
+NAMES = {"y": "label", "raw_text": "text", "raw_texts": "text"}  # of PyG, and ours
 GRAPH_FILES = (*NETWORKX, ".pt")
 
 
@@ -115,7 +116,7 @@ def from_pyg(data: Any) -> Tables:
     for name, value in given.items():
         flat = value if isinstance(value, list) else np.asarray(value) if hasattr(value, "ndim") and value.ndim == 1 else None
         if flat is not None and len(flat) == size and name != "edge_weight":
-            columns[{"y": "label", "raw_text": "text", "raw_texts": "text"}.get(name, name)] = _column(list(flat))
+            columns[NAMES.get(name, str(name))] = _column(list(flat))
     edges: dict[str, Any] = {end: pa.array([str(n) for n in index[k]], pa.string()) for k, end in enumerate(("source", "target"))}
     if given.get("edge_weight") is not None:
         edges["weight"] = pa.array(np.asarray(given["edge_weight"], dtype=np.float64).ravel())

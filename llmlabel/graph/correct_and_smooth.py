@@ -27,7 +27,7 @@ def correct_and_smooth(
     """
     root = sparse.diags_array(np.where(graph.degree > 0, 1 / np.sqrt(np.maximum(graph.degree, 1e-12)), 0.0))
     s = sparse.csr_array(root @ graph.adjacency @ root)
-    found = np.asarray(probs, dtype=np.float64)
+    found: FloatArray = np.asarray(probs, dtype=np.float64)
     if correct:
         found = corrected(s, found, nodes, targets, correct, steps)
     if smooth:

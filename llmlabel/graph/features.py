@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -20,8 +21,8 @@ def read_features(path: Path, ids: list[str]) -> FloatArray:
     """(N, F) float32 in the order of the nodes.
 
     Args:
-        path: .npy; a scipy sparse .npz; or an .npz with `ids` and `vectors`, as `llmlabel graph embed` writes it (a node that is not
-            in it is a zero row). ids: of the N nodes.
+        path: .npy; a scipy sparse .npz; or an .npz with `ids` and `vectors`, as `llmlabel graph embed` writes it (a node that
+            is not in it is a zero row). ids: of the N nodes.
     Raises: DataError when it cannot be read, has another height, or holds something that is no finite number.
     """
     try:
@@ -36,7 +37,8 @@ def read_features(path: Path, ids: list[str]) -> FloatArray:
     return x
 
 
-def _loaded(path: Path, ids: list[str]) -> FloatArray | sparse.sparray:
+def _loaded(path: Path, ids: list[str]) -> Any:
+    """Dense or scipy sparse."""
     found = np.load(path, allow_pickle=False)
     if not hasattr(found, "files"):
         return np.asarray(found, dtype=np.float32)
@@ -48,8 +50,8 @@ def _loaded(path: Path, ids: list[str]) -> FloatArray | sparse.sparray:
     return np.where(rows[:, None] >= 0, vectors[rows], 0).astype(np.float32)
 
 
-def reduced(x: FloatArray | sparse.sparray, seed: int = 0) -> FloatArray:
-    """(N, F) dense float32; more than `WIDEST` columns become `REDUCED` by truncated SVD."""
+def reduced(x: Any, seed: int = 0) -> FloatArray:
+    """(N, F) dense float32 of a dense or sparse matrix; more than `WIDEST` columns become `REDUCED` by truncated SVD."""
     if x.shape[1] > WIDEST:
         from sklearn.decomposition import TruncatedSVD
 

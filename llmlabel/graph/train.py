@@ -39,6 +39,15 @@ class Learned:
     notes: Sequence[str] = ()
 
 
+def ready(gnn: str, filter: str) -> tuple[str, str]:
+    """Learner and filter that names, or auto, stand for. Raises: ConfigError for names there are not and missing packages."""
+    name, dropping = AUTO_GNN if gnn == "auto" else gnn, AUTO_FILTER if filter == "auto" else filter
+    gnns.gnn(name)
+    if dropping != "none":
+        filters.filter(dropping)
+    return name, dropping
+
+
 def learn(
     graph: Graph, annotated: Annotated, *, gnn: str = "auto", filter: str = "auto", share: float = 0.2, trainings: int = 5,
     seed: int = 0, proof: bool = True, on_done: Callable[[int], None] = lambda n: None,
@@ -50,15 +59,15 @@ def learn(
             seeds whose probabilities are averaged, where a learner depends on its seed. proof: False leaves out estimate and
             calibration, which train the learner five times more.
     """
-    name, dropping = AUTO_GNN if gnn == "auto" else gnn, AUTO_FILTER if filter == "auto" else filter
+    name, dropping = ready(gnn, filter)
     fit = gnns.gnn(name)
     sure = reliability(graph, annotated, seed=seed)
     kept = np.ones(len(sure), bool) if dropping == "none" else filters.filter(dropping).keep(graph, annotated, share)
     weights = np.where(kept, sure, 0.0) / sure[kept].mean()
     times = trainings if gnns.random(name) else 1
-    probs = np.zeros((graph.size, len(annotated.classes)))
+    probs: FloatArray = np.zeros((graph.size, len(annotated.classes)))
     for n in range(times):
-        probs += fit(graph, annotated.nodes, annotated.one_hot, weights, seed=seed + n) / times
+        probs = probs + fit(graph, annotated.nodes, annotated.one_hot, weights, seed=seed + n) / times
         on_done(trainings // times)
     told = None
     if proof and len(sure) >= FEWEST and len(set(annotated.labels[kept].tolist())) > 1:

@@ -1,4 +1,5 @@
-"""One file per learner: `fit_predict(graph, nodes, targets, weights, *, seed, loss) -> (N, L)`, and `LOSSES`, those it can use.
+"""One file per learner: `fit_predict(graph, nodes, targets, weights, *, seed, loss) -> (N, L)`; `LOSSES`, those it can use, its
+default first; and `RANDOM` where its answer depends on the seed.
 
 A learner sees features, edges and annotations of some nodes, never a true label, and needs no validation set. Files with a
 leading underscore are what several learners share.
@@ -33,6 +34,25 @@ def names() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+def gnn(name: str, loss: str | None = None) -> Learner:
+    """A learner with a loss, None: its own default; a dotted path names somebody else's module.
+
+    Raises: ConfigError with the names there are, or when a package is missing.
+    """
+    module = _module(name)
+    if hasattr(module, "_torch"):
+        module._torch.needs_torch()
+    known = getattr(module, "LOSSES", ("ce",))
+    if loss is not None and loss not in known:
+        raise ConfigError(f"{name} has no loss {loss!r}; there are: {', '.join(known)}")
+    return partial(_checked, module, loss or known[0])
+
+
+def random(name: str) -> bool:
+    """Whether a learner's answer depends on its seed, so that several are worth averaging."""
+    return bool(getattr(_module(name), "RANDOM", False))
+
+
 def _module(name: str) -> Any:
     if name.replace("_", "-") not in names() and "." not in name:
         raise ConfigError(f"no graph learner {name!r}; there are: {', '.join(names())}")
@@ -43,23 +63,6 @@ def _module(name: str) -> Any:
     if not hasattr(module, "fit_predict"):
         raise ConfigError(f"{name} is no graph learner: it has no fit_predict(graph, nodes, targets, weights, *, seed, loss)")
     return module
-
-
-def gnn(name: str, loss: str = "ce") -> Learner:
-    """A learner with a loss; a dotted path names somebody else's module.
-
-    Raises: ConfigError with the names there are.
-    """
-    module = _module(name)
-    known = getattr(module, "LOSSES", ("ce",))
-    if loss not in known:
-        raise ConfigError(f"{name} has no loss {loss!r}; there are: {', '.join(known)}")
-    return partial(_checked, module, loss)
-
-
-def random(name: str) -> bool:
-    """Whether a learner's answer depends on its seed: one training of those that do not is enough."""
-    return bool(getattr(_module(name), "RANDOM", True))
 
 
 def _checked(

@@ -6,6 +6,7 @@ from llmlabel.graph.gnns import _torch
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
 LOSSES = ("ce", "gce", "sce", "forward")
+RANDOM = True
 
 
 def fit_predict(
