@@ -14,6 +14,7 @@ from llmlabel.flows import graph_annotations, graph_scores, graph_write
 from llmlabel.flows.annotators import Asking
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.graph_annotations import Said
+from llmlabel.flows.graph_scores import learn_as
 from llmlabel.flows.labelling import PLAIN, write_annotations, write_failures, write_row_digests
 from llmlabel.flows.progress import show_table
 from prefect import flow, task
@@ -27,7 +28,7 @@ from llmlabel.graph import features
 from llmlabel.graph.graph import Annotated, FloatArray, Graph, adjacency
 from llmlabel.graph.read import Edges, read_graph
 from llmlabel.graph.selectors import disagreement, selector
-from llmlabel.graph.train import Learned, learn, ready
+from llmlabel.graph.train import Learned, ready
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Status, Taxonomy
@@ -119,7 +120,7 @@ def graph(config: GraphConfig) -> dict[str, Any]:
         raise DataError("the taxonomy has no labels")
     if config.annotations is None and not any(e.text.strip() for e in examples):
         raise DataError(f"no node has a text (column {config.text_column!r}), so no model can label any; name --annotations FILE")
-    selector(graph_write.chosen_by(config)), ready(config.gnn, config.filter)  # before anything is paid
+    selector(graph_write.chosen_by(config)), ready(config.gnn, config.filter, config.loss)  # before anything is paid
     extra: dict[str, Any] = {
         "prompts": PromptLibrary(config.prompts).hashes(pinned()), "taxonomy": taxonomy.model_dump() if taxonomy else None,
         "graph": digest(edges.source, edges.target, edges.weight, x),
@@ -236,10 +237,7 @@ def _asking(work: Work) -> Asking:
 @task(name="train", **PLAIN)
 def train(work: Work) -> None:
     config = work.config
-    work.learned = learn(
-        work.graph, work.known, gnn=config.gnn, filter=config.filter, share=config.filter_share, trainings=config.trainings,
-        seed=config.seed, on_done=work.counter("train", config.trainings),
-    )  # fmt: skip
+    work.learned = learn_as(config, work.graph, work.known, on_done=work.counter("train", config.trainings))
     for note in work.learned.notes:
         emit("note", text=note)
 

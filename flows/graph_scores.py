@@ -13,10 +13,11 @@ from llmlabel.flows.graph_write import chosen_by, final
 from llmlabel.flows.proof import spent
 
 from llmlabel.annotation.calibration.fitting import ece
+from llmlabel.config import GraphConfig
 from llmlabel.errors import DataError
 from llmlabel.events import emit
 from llmlabel.graph import selectors
-from llmlabel.graph.graph import Annotated, FloatArray, IntArray
+from llmlabel.graph.graph import Annotated, FloatArray, Graph, IntArray
 from llmlabel.graph.plain import plain
 from llmlabel.graph.train import Learned, learn
 from llmlabel.records import fold
@@ -65,6 +66,14 @@ def annotated(work: Work, gold: IntArray) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def learn_as(config: GraphConfig, graph: Graph, known: Annotated, **more: Any) -> Learned:
+    """Train as the settings say."""
+    return learn(
+        graph, known, gnn=config.gnn, filter=config.filter, share=config.filter_share, weigh=config.weigh, loss=config.loss,
+        smooth=config.correct_and_smooth, trainings=config.trainings, seed=config.seed, **more,
+    )  # fmt: skip
+
+
 def estimated(learned: Learned) -> dict[str, Any] | None:
     """What is said without gold of nodes not annotated; None where nothing can be said."""
     told = learned.estimate
@@ -106,10 +115,7 @@ def compared(work: Work, gold: IntArray) -> dict[str, Any]:
     except DataError as e:
         emit("note", text=f"no baseline to compare with: {e}")
         return found
-    again = learn(
-        work.graph, drawn, gnn=work.config.gnn, filter=work.config.filter, share=work.config.filter_share,
-        trainings=work.config.trainings, seed=work.config.seed, proof=False,
-    )  # fmt: skip
+    again = learn_as(work.config, work.graph, drawn, proof=False)
     for name, probs in (("plain", plain(work.graph, drawn, work.raw)), ("random", again.probs)):
         found[name] = quality(probs, None, truth(work, drawn), drawn) | {"nodes": "random"}
     return found

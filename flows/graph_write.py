@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from llmlabel.flows.labelling import two_dimensions, write_labels
 
 from llmlabel.config import GraphConfig
+from llmlabel.graph.calibration import threshold
 from llmlabel.graph.explain import explain
 from llmlabel.graph.graph import Graph, IntArray
 from llmlabel.graph.train import AUTO_SELECT
@@ -35,6 +36,7 @@ def chosen_by(config: GraphConfig) -> str:
 def labels(work: Work, on_done: Any) -> tuple[Counter[str], Counter[str]]:
     """labels.parquet: what was annotated and kept stands (source llm); the graph learner labels the rest (gnn)."""
     config, learned, known = work.config, work.learned, work.known
+    least = threshold(learned.confidence, config.target_precision) if config.target_precision else 0.0
     kept = {work.examples[i].id for i in known.nodes[learned.kept]}
     asked = {i: row for i, row in work.made.rows.items() if i in kept or row.status is Status.NONE_FITS}
     for node, sure in zip(known.nodes, learned.reliability, strict=True):
@@ -42,7 +44,7 @@ def labels(work: Work, on_done: Any) -> tuple[Counter[str], Counter[str]]:
             row.confidence = round(float(sure), 6)
     found = write_labels(
         work.folder.path / "labels.parquet", work.examples, asked, lambda rows: _by_gnn(work, rows), on_done,
-        config.min_confidence, work.folder.retries + 1, needs_text=False,
+        max(least, config.min_confidence), work.folder.retries + 1, needs_text=False,
     )  # fmt: skip
     return found[0], found[1]
 

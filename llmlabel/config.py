@@ -255,6 +255,11 @@ class GraphConfig(LabellingConfig):
     filter: str = Field("auto", description="How annotations that are likely wrong are dropped; none: all stay.")
     filter_share: float = Field(0.2, ge=0, lt=1, description="Share of the annotations a filter drops, at most.")
     gnn: str = Field("auto", description="What learns from the annotations: sgc, appnp, gcn, sage, mlp or label-spreading.")
+    weigh: Literal["equal", "reliability", "confidence"] = Field(
+        "equal", description="What annotations that stay weigh: all the same, by their reliability, or as sure as they were told."
+    )
+    loss: str | None = Field(None, description="Of the learner: ce, gce, sce or forward for those on torch; default: its own.")
+    correct_and_smooth: bool = Field(False, description="Correct the learner by its errors on annotated nodes, and smooth.")
     trainings: int = Field(5, ge=1, le=50, description="Seeds a GNN is trained with; their probabilities are averaged.")
     rounds: int = Field(
         1, ge=1, le=10, description="Rounds the budget is spent in; later ones go where graph and model disagree."
@@ -263,6 +268,9 @@ class GraphConfig(LabellingConfig):
     few_shot: int = Field(0, ge=0, le=50, description="Solved examples in each question: the taxonomy's own.")
     consensus: Literal["auto", "majority", "weighted", "dawid_skene", "mace", "stacked"] = Field(
         "auto", description="How several annotators become one label."
+    )
+    target_precision: float | None = Field(
+        None, gt=0, lt=1, description="Leave as low_confidence what keeps the others from being this often right, by estimate."
     )
     min_confidence: float = Field(0.0, ge=0, le=1, description="Labels less sure than this are marked low_confidence.")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from llmlabel.graph.gnns import Learner
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
 LARGEST_SCALE = 1000
@@ -63,3 +64,13 @@ def _spread(s: sparse.csr_array, first: FloatArray, alpha: float, steps: int, lo
     for _ in range(steps):
         found = np.clip(alpha * (s @ found) + (1 - alpha) * first, low, 1.0)
     return np.asarray(found)
+
+
+def smoothing(learner: Learner) -> Learner:
+    """A learner whose answers are corrected and smoothed."""
+
+    def fit_predict(graph: Graph, nodes: IntArray, targets: FloatArray, weights: FloatArray, *, seed: int) -> FloatArray:
+        used = weights > 0
+        return correct_and_smooth(graph, learner(graph, nodes, targets, weights, seed=seed), nodes[used], targets[used])
+
+    return fit_predict

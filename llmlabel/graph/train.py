@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from llmlabel.graph import filters, gnns
 from llmlabel.graph.accuracy import Estimate, estimate
 from llmlabel.graph.calibration import calibrated
+from llmlabel.graph.correct_and_smooth import smoothing
 from llmlabel.graph.graph import Annotated, BoolArray, FloatArray, Graph
+from llmlabel.graph.losses import confidence_weights
 from llmlabel.graph.reliability import reliability, shifted
 
+Weigh = Literal["equal", "reliability", "confidence"]
 AUTO_SELECT, AUTO_FILTER, AUTO_GNN = "stratified", "cane", "sgc"  # see docs/graph-results.md
 FEWEST = 10  # annotations of two classes at least, below which nothing is estimated
 
@@ -39,31 +43,41 @@ class Learned:
     notes: Sequence[str] = ()
 
 
-def ready(gnn: str, filter: str) -> tuple[str, str]:
+def ready(gnn: str, filter: str, loss: str | None) -> tuple[str, str]:
     """Learner and filter that names, or auto, stand for. Raises: ConfigError for names there are not and missing packages."""
     name, dropping = AUTO_GNN if gnn == "auto" else gnn, AUTO_FILTER if filter == "auto" else filter
-    gnns.gnn(name)
+    gnns.gnn(name, loss)
     if dropping != "none":
         filters.filter(dropping)
     return name, dropping
 
 
+def _weights(annotated: Annotated, sure: FloatArray, weigh: Weigh) -> FloatArray:
+    if weigh == "equal":
+        return np.ones(len(sure))
+    return sure if weigh == "reliability" else confidence_weights(annotated.confidence)
+
+
 def learn(
-    graph: Graph, annotated: Annotated, *, gnn: str = "auto", filter: str = "auto", share: float = 0.2, trainings: int = 5,
-    seed: int = 0, proof: bool = True, on_done: Callable[[int], None] = lambda n: None,
+    graph: Graph, annotated: Annotated, *, gnn: str = "auto", filter: str = "auto", share: float = 0.2, weigh: Weigh = "equal",
+    loss: str | None = None, smooth: bool = False, trainings: int = 5, seed: int = 0, proof: bool = True,
+    on_done: Callable[[int], None] = lambda n: None,
 ) -> Learned:  # fmt: skip
     """Train on annotated nodes, label all.
 
     Args:
-        gnn, filter: names, or auto; filter may be none. share: of the annotations, that a filter drops at most. trainings:
-            seeds whose probabilities are averaged, where a learner depends on its seed. proof: False leaves out estimate and
-            calibration, which train the learner five times more.
+        gnn, filter: names, or auto; filter may be none. share: of the annotations, that a filter drops at most. weigh: what
+            annotations that stay weigh: equal, by their reliability, or by the confidence told with them. loss: one of the
+            learner's; None: its own. smooth: Correct and Smooth after the learner. trainings: seeds whose probabilities are
+            averaged, where a learner depends on its seed. proof: False leaves out estimate and calibration, which train the
+            learner five times more.
     """
-    name, dropping = ready(gnn, filter)
-    fit = gnns.gnn(name)
+    name, dropping = ready(gnn, filter, loss)
+    fit = smoothing(gnns.gnn(name, loss)) if smooth else gnns.gnn(name, loss)
     sure = reliability(graph, annotated, seed=seed)
     kept = np.ones(len(sure), bool) if dropping == "none" else filters.filter(dropping).keep(graph, annotated, share)
-    weights = np.where(kept, sure, 0.0) / sure[kept].mean()
+    weights = kept * _weights(annotated, sure, weigh)
+    weights = weights / weights[kept].mean()
     times = trainings if gnns.random(name) else 1
     probs: FloatArray = np.zeros((graph.size, len(annotated.classes)))
     for n in range(times):

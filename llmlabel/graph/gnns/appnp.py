@@ -5,12 +5,12 @@ from __future__ import annotations
 from llmlabel.graph.gnns import _torch
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
-LOSSES = ("ce", "gce", "sce", "forward")
+LOSSES = ("gce", "ce", "sce", "forward")
 RANDOM = True
 
 
 def fit_predict(
-    graph: Graph, nodes: IntArray, targets: FloatArray, weights: FloatArray, *, seed: int, loss: str = "ce"
+    graph: Graph, nodes: IntArray, targets: FloatArray, weights: FloatArray, *, seed: int, loss: str = LOSSES[0]
 ) -> FloatArray:
     """(N, L) probabilities; see `Learner`.
 
