@@ -176,12 +176,28 @@ def _kept(asking: Asking, name: str, examples: Sequence[Example]) -> dict[str, A
 def _order_bias(
     asking: Asking, way: str, client: Client, name: str, rows: Sequence[Example], raw: list[Annotation], number: int
 ) -> None:
-    """Ask a sample again with the labels in another order; take what a code itself is worth out of the distributions."""
+    """Ask a sample, if there is to be one, again with the labels in another order; take what a code itself is worth out of the
+    distributions."""
     coded = [i for i, row in enumerate(raw) if row.probs_kind == "code"]
-    size = min(asking.order_sample, int(ORDER_SHARE * len(raw)))
-    if not coded or not size:
+    if not coded:
         return
-    chosen = random.Random(f"{asking.config.seed}/order").sample(coded, min(size, len(coded)))
+    size = min(asking.order_sample, int(ORDER_SHARE * len(raw)), len(coded))
+    flips = _flips(asking, way, client, rows, raw, number, coded, size) if size else {"rows": 0}
+    prior: dict[str, float] = {}
+    if way == "classify":
+        how, leaves = asking.how([], None), asking.taxonomy.leaves
+        codes = [{label.id: code for code, label in classify.in_order(e.id, leaves, how).items()} for e in rows]
+        prior = code_prior(raw, codes)
+        without_prior(raw, codes, prior)
+    found: dict[str, Any] = {"name": name, **flips}
+    asking.order_bias.append(found | {"codes": {code: round(p, 3) for code, p in prior.items()}})
+
+
+def _flips(
+    asking: Asking, way: str, client: Client, rows: Sequence[Example], raw: Sequence[Annotation], number: int,
+    coded: Sequence[int], size: int,
+) -> dict[str, Any]:  # fmt: skip
+    chosen = random.Random(f"{asking.config.seed}/order").sample(coded, size)
     again = [
         from_json(values)
         for values in asking.folder.step(
@@ -189,12 +205,4 @@ def _order_bias(
             lambda: [asdict(a) for a in _ask(asking, way, client, [rows[i] for i in chosen], number, None, sample=ANOTHER_ORDER)],
         )
     ]
-    first = [raw[i] for i in chosen]
-    found: dict[str, Any] = {"name": name, **flip_rate(first, again)}
-    prior: dict[str, float] = {}
-    if way == "classify":
-        how, leaves = asking.how([], None), asking.taxonomy.leaves
-        codes = [{label.id: code for code, label in classify.in_order(e.id, leaves, how).items()} for e in rows]
-        prior = code_prior(raw, codes)
-        without_prior(raw, codes, prior)
-    asking.order_bias.append(found | {"codes": {code: round(p, 3) for code, p in prior.items()}})
+    return flip_rate([raw[i] for i in chosen], again)
