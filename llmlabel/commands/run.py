@@ -189,6 +189,9 @@ def graph(
     neighbour_context: Annotated[
         bool | None, typer.Option("--neighbour-context", help="Show a model the texts of linked nodes too.")
     ] = None,
+    target_precision: Annotated[
+        float | None, typer.Option(help="Mark as low_confidence what keeps the others from being so often right, by estimate.")
+    ] = None,
     structure: Annotated[
         bool | None, typer.Option("--structure", help="FastRP vectors of the edges beside texts or features.")
     ] = None,
@@ -225,6 +228,7 @@ def graph(
         rounds=rounds,
         neighbour_context=neighbour_context,
         structure=structure,
+        target_precision=target_precision,
     )
 
 

@@ -69,6 +69,16 @@ class Graph:
             x = self.normalised @ x
         return np.asarray(x)
 
+    @cached_property
+    def smooth(self) -> FloatArray:
+        """(N, F) unit rows of what `propagated` makes in two steps of features at length 1."""
+        from sklearn.preprocessing import normalize
+
+        x = normalize(self.x)
+        for _ in range(2):
+            x = self.normalised @ x
+        return np.asarray(normalize(x, copy=False), dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class Annotated:

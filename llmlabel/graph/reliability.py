@@ -30,7 +30,7 @@ def reliability(graph: Graph, annotated: Annotated, *, seed: int) -> FloatArray:
         return np.zeros(0)
     rng = np.random.default_rng(seed)
     others = rng.choice(graph.size, min(graph.size, SAMPLE), replace=False)
-    x = smooth(graph, np.concatenate([annotated.nodes, others]))
+    x = graph.smooth[np.concatenate([annotated.nodes, others])]
     n = len(annotated.nodes)
     votes = neighbour_votes(x[:n], annotated)
     own = agreement(votes, annotated)
@@ -38,14 +38,6 @@ def reliability(graph: Graph, annotated: Annotated, *, seed: int) -> FloatArray:
     both = (_logit(own) + _logit(cells(own, cluster, annotated))) / 2
     level = (1 + np.sum(votes.argmax(axis=1) == annotated.labels)) / (2 + n)
     return shifted(both, float(level))
-
-
-def smooth(graph: Graph, nodes: IntArray) -> FloatArray:
-    """(n, F) unit rows: features of unit length after two steps of `graph.normalised`, for some nodes."""
-    from sklearn.preprocessing import normalize
-
-    reach = graph.normalised[nodes] @ graph.normalised
-    return np.asarray(normalize(reach @ normalize(graph.x)))
 
 
 def neighbour_votes(x: FloatArray, annotated: Annotated) -> FloatArray:

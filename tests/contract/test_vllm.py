@@ -173,9 +173,11 @@ class TestAnnotators:
     TEXTS = ("my credit card is lost", "a loan for a house", "a flight to Rome", "how long do I boil an egg", "xyzzy")
 
     @pytest.mark.parametrize("multi", [False, True])
-    @pytest.mark.parametrize("way", ["classify", "descent", "few_shot", "likelihood", "rank", "shortlist", "stated", "vote"])
+    @pytest.mark.parametrize(
+        "way", ["classify", "descent", "few_shot", "hybrid", "likelihood", "rank", "shortlist", "stated", "top_k", "vote"]
+    )
     def test_labels_and_distributions(self, way: str, multi: bool, real_vllm: str, tmp_path: Path) -> None:
-        if multi and way in ("descent", "stated"):
+        if multi and way in ("descent", "hybrid", "stated", "top_k"):
             pytest.skip("gives one label")
         examples = [Example(str(i), text) for i, text in enumerate(self.TEXTS)]
         gold = [Example("g1", "stolen card", "cards"), Example("g2", "a recipe for soup", "food")]
@@ -188,7 +190,13 @@ class TestAnnotators:
         leaves = {label.id for label in self.TREE.leaves}
         assert [row.id for row in rows] == [e.id for e in examples]
         assert all(row.reason for row in rows if row.status.failed)
-        if way not in ("few_shot", "stated", "vote"):  # what so small a model answers to these is often no answer
+        if way not in (
+            "few_shot",
+            "hybrid",
+            "stated",
+            "top_k",
+            "vote",
+        ):  # what so small a model answers to these is often no answer
             assert sum(not row.status.failed for row in rows) >= 3
         for row in settle(rows, self.TREE, strength=0.0, multi=multi):
             assert set(row.labels) <= leaves

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from unit.test_report import HOSTILE, TOPICS, make_run
+from unit.test_report_graph import make_graph_run
 from unit.test_report_trust import annotated, make_metrics
 
 from llmlabel.report import write_report
@@ -113,3 +114,19 @@ def test_what_can_be_proved_fits_and_no_text_in_it_runs(
     assert not complaints(browser)
     assert not requests(browser, page)
     picture(f"proof_{width}")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_graph_can_be_looked_at_and_no_text_in_it_runs(
+    browser: Any, resize: Resize, picture: Picture, tmp_path: Path, width: int
+) -> None:
+    page = write_report(make_graph_run(tmp_path / "run", lambda text: f"{text} {HOSTILE[0]}"))
+    resize(width, "light")
+    browser.get(page.as_uri())
+    assert "How many of the labels are right" in browser.find_element("css selector", "main").text
+    assert browser.find_elements("css selector", "svg .ring") or browser.find_elements("css selector", ".ring")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return document.scripts.length") == 1
+    assert not complaints(browser)
+    assert not requests(browser, page)
+    picture(f"graph_{width}")

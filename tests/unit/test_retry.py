@@ -38,10 +38,10 @@ def test_votes_count_progress_in_texts() -> None:
     annotation.ask(ROWS, TREE, client, PromptLibrary(), How(probs="vote", samples=4, on_done=seen.append))  # type: ignore[arg-type]
     assert sum(seen) == 2
 
-    from llmlabel.annotation.annotators.vote import _every
+    from llmlabel.annotation.annotators.vote import every
 
     parts: list[int] = []
-    done = _every(3, parts.append)
+    done = every(3, parts.append)
     for n in (2, 5, 1, 4):  # answers come in parts
         done(n)
     assert parts == [2, 2]

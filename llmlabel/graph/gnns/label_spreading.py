@@ -23,12 +23,12 @@ def fit_predict(
     """(N, L) probabilities; see `Learner`. Nodes no annotation reaches get the shares of the annotations."""
     mass = weights[:, None] * targets
     per_class = mass.sum(axis=0)
-    first = np.zeros((graph.size, targets.shape[1]))
+    first = np.zeros((graph.size, targets.shape[1]), np.float32)
     np.add.at(first, nodes, mass / np.maximum(per_class, 1e-12))
-    root = sparse.diags_array(1 / np.sqrt(np.maximum(graph.degree, 1e-12)))
+    root = sparse.diags_array((1 / np.sqrt(np.maximum(graph.degree, 1e-12))).astype(np.float32))
     s = sparse.csr_array(root @ graph.adjacency @ root)
     f = first
     for _ in range(STEPS):
         f = ALPHA * (s @ f) + (1 - ALPHA) * first
-    f = f + PRIOR * f.max() * per_class / per_class.sum()
+    f = f.astype(np.float64) + PRIOR * f.max() * per_class / per_class.sum()
     return np.asarray(f / f.sum(axis=1, keepdims=True))
