@@ -17,7 +17,7 @@ from llmlabel.graph.losses import confidence_weights
 from llmlabel.graph.reliability import reliability, shifted
 
 Weigh = Literal["equal", "reliability", "confidence"]
-AUTO_SELECT, AUTO_FILTER, AUTO_GNN = "stratified", "cane", "sgc"  # see docs/graph-results.md
+AUTO_SELECT, AUTO_FILTER, AUTO_GNN = "stratified", "none", "sgc"  # see docs/graph-results.md
 FEWEST = 10  # annotations of two classes at least, below which nothing is estimated
 
 
