@@ -84,15 +84,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with nodes.parquet, edges.parquet, annotations")
     parser.add_argument("--budget", type=int, required=True)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--select", nargs="*", default=["random", AUTO_SELECT], help="strategies, or all")
     parser.add_argument("--filters", nargs="*", default=["none", *filters.names()])
     parser.add_argument("--gnn", nargs="*", default=[], help="learners shown with the default strategy and filter")
     parser.add_argument("--rounds", type=int, nargs="*", default=[], help="rounds shown with the defaults")
     args = parser.parse_args()
     graph, gold, said = graph_data.read(args.data, args.budget)
-    bench, seeds = Bench(graph, gold, said, args.budget), range(args.seeds)
+    bench, seeds = Bench(graph, gold, said, args.budget), range(args.first_seed, args.first_seed + args.seeds)
     base = [bench.plain("random", s) for s in seeds]
-    print(f"{args.data.name}: {graph.size} nodes, budget {args.budget}, seeds 0 to {args.seeds - 1}\n")
+    print(f"{args.data.name}: {graph.size} nodes, budget {args.budget}, seeds {seeds[0]} to {seeds[-1]}\n")
     print(f"| strategy | annotations right | plain training | {' | '.join(args.filters)} |")
     print(f"|---|---|---|{'---|' * len(args.filters)}")
     names = [n for n in selectors.names() if n not in ("auto", "disagreement")] if args.select == ["all"] else args.select

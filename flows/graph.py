@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from llmlabel.flows import graph_annotations, graph_scores, graph_write
 from llmlabel.flows.annotators import Asking
-from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.common import Desk, carry_out, timed
 from llmlabel.flows.graph_annotations import Said
 from llmlabel.flows.graph_scores import learn_as
 from llmlabel.flows.labelling import PLAIN, write_annotations, write_failures, write_row_digests
@@ -253,7 +253,6 @@ def write(work: Work) -> tuple[Counter[str], Counter[str]]:
         {"id": row.id, "step": "label", "status": str(row.status), "reason": row.reason, "attempts": tries} for row in failed
     ]
     write_failures(folder / "failures.jsonl", failures)
-    failed_rows(work.folder, failures)
     graph_write.selection(folder / "selected.parquet", work)
     graph_write.data(folder / "graph.safetensors", work)
     found: tuple[Counter[str], Counter[str]] = graph_write.labels(work, work.counter("write", len(work.examples)))

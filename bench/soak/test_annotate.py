@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -16,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import smart_model
+from killing import killed
 
 SEED = int(os.environ.get("LLMLABEL_SOAK_SEED", "0"))
 SCRIPT = str(Path(sys.executable).with_name("llmlabel"))
@@ -57,20 +58,9 @@ def test_many_rows_and_kills(tmp_path: Path) -> None:
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(draw.uniform(5, 0.5 * seconds))
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    whole, killed = labels(tmp_path / "whole"), labels(tmp_path / "killed")
-    assert whole == killed
+    kills = killed([*command, str(tmp_path / "killed")], KILLS, draw, 0.5 * seconds)
+    whole, again = labels(tmp_path / "whole"), labels(tmp_path / "killed")
+    assert whole == again
     truth = {row["id"]: row["topic"].lower().replace(" ", "-") for row in pq.read_table(tmp_path / "data.parquet").to_pylist()}
     stands = [row for row in whole if row["status"] == "ok"]
     right = sum(row["label"] == truth[row["id"]] for row in stands) / len(stands)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -15,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import synthetic_graph
+from killing import killed
 
 SEED = int(os.environ.get("LLMLABEL_SOAK_SEED", "0"))
 SCRIPT = str(Path(sys.executable).with_name("llmlabel"))
@@ -47,20 +48,9 @@ def test_a_large_graph_and_kills(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(draw.uniform(5, 0.6 * seconds))
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    whole, killed = (pq.read_table(tmp_path / out / "labels.parquet") for out in ("whole", "killed"))
-    assert whole.equals(killed)
+    kills = killed([*command, str(tmp_path / "killed")], KILLS, draw, 0.6 * seconds)
+    whole, again = (pq.read_table(tmp_path / out / "labels.parquet") for out in ("whole", "killed"))
+    assert whole.equals(again)
     truth = pq.read_table(tmp_path / "nodes.parquet")["topic"].to_pylist()
     right = np.mean([int(label) == t for label, t in zip(whole["label"].to_pylist(), truth, strict=True)])
     print(f"seed {SEED}: {NODES} nodes, {EDGES} edges: {seconds:.0f} s, peak {peak:.0f} MB; {kills} kills, labels identical")

@@ -197,6 +197,17 @@ def test_budgets_and_labels_at_the_edge(cli, folder) -> None:
     assert code != 0 and "ids of nodes look like" in stderr
 
 
+def test_an_estimate_asks_nobody_and_counts_what_the_run_asks(cli, folder) -> None:
+    files = ("--nodes", str(folder / "nodes.parquet"), "--edges", str(folder / "edges.parquet"), "--out", str(folder / "R"))
+    llm = ("--llm", f"fake-1@{cli.server.url}", "--taxonomy", str(folder / "taxonomy.yaml"), "--budget-nodes", "50")
+    code, events, stderr = cli.plain("run", "graph", *files, *llm, "--estimate")
+    assert code == 0, stderr
+    assert events[-1]["calls"] in (50, 52) and events[-1]["annotated"] == 50  # a hosted model is tried out with two
+    assert not cli.server.bodies and not (folder / "R").exists()
+    code, events, _ = cli.plain("run", "graph", *files, "--annotations", str(folder / "given.parquet"), "--estimate")
+    assert code == 0 and events[-1]["calls"] == 0
+
+
 def test_killed_and_run_again_nothing_is_paid_twice(cli, folder) -> None:
     command = [
         str(Path(sys.executable).with_name("llmlabel")), "run", "graph", "--budget-nodes", "60",

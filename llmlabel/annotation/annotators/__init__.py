@@ -3,16 +3,14 @@ prompts it may use."""
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from typing import Any
 
-from llmlabel.errors import ConfigError
+from llmlabel import registry
 
 
 def names() -> list[str]:
     """The files in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(__name__)
 
 
 def annotator(name: str) -> Any:
@@ -20,15 +18,7 @@ def annotator(name: str) -> Any:
 
     Raises: ConfigError with the names there are.
     """
-    if name not in names() and "." not in name:
-        raise ConfigError(f"no annotator {name!r}; there are: {', '.join(names())}")
-    try:
-        module = import_module(name if "." in name else f"{__name__}.{name}")
-    except ModuleNotFoundError as e:
-        raise ConfigError(f"annotator {name!r}: cannot import {e.name!r}") from e
-    if not hasattr(module, "annotate"):
-        raise ConfigError(f"{name} is no annotator: it has no annotate(examples, taxonomy, client, prompts, how)")
-    return module
+    return registry.find(__name__, name, "annotator", "annotate(examples, taxonomy, client, prompts, how)", names())
 
 
 def pinned() -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmlabel.annotation.annotators.classify import MOST_LABELS, question
@@ -16,13 +16,14 @@ from llmlabel.annotation.asking import NONE, How
 from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.client import Client
 from llmlabel.llm.requests import Completion, Request
-from llmlabel.prompting import Prompt, PromptLibrary
+from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 
 PROMPTS = {"stated": "annotate/classify_stated@1.0.0"}
 TOKENS = 12
 SAID = re.compile(r"\W*([A-Z])\b\D{0,20}(\d{1,3})(?:[.,]\d+)?\s*%?")
 MOST = 0.99  # nobody is taken at a word of 100
+Read = Callable[[Example, Mapping[str, Label], Completion, dict[str, Any]], Annotation]
 EDGE = 0.01  # that the label named has above an even share, however unsure the model says it is
 
 
@@ -33,23 +34,40 @@ def annotate(
 
     Raises: ConfigError for several labels per text, or more of them than fit one question.
     """
-    prompt, shown = prompts.get(PROMPTS["stated"]), [how.labels(e.id, taxonomy) for e in examples]
+    return one_question("stated", PROMPTS["stated"], TOKENS, _read, examples, taxonomy, client, prompts, how)
+
+
+def one_question(
+    way: str, prompt_id: str, tokens: int, read: Read, examples: Sequence[Example], taxonomy: Taxonomy, client: Client,
+    prompts: PromptLibrary, how: How,
+) -> list[Annotation]:  # fmt: skip
+    """Ask once about each text, for one label under a code, in an answer of `tokens` at most.
+
+    Args:
+        read: (example, labels by code, answer, what every annotation has) -> annotation.
+    Raises: ConfigError for several labels per text, or more of them than fit one question.
+    """
+    prompt, shown = prompts.get(prompt_id), [how.labels(e.id, taxonomy) for e in examples]
     if how.multi or any(len(labels) > MOST_LABELS for labels in shown):
-        raise ConfigError(f"stated asks for one label of {MOST_LABELS} at most; use classify or shortlist")
+        raise ConfigError(f"{way} asks for one label of {MOST_LABELS} at most; use classify or shortlist")
     asked = [question(e, labels, prompt, how) for e, labels in zip(examples, shown, strict=True)]
-    requests = [Request(messages, max_tokens=TOKENS, temperature=how.temperature, sample=how.sample) for _, messages in asked]
+    requests = [Request(messages, max_tokens=tokens, temperature=how.temperature, sample=how.sample) for _, messages in asked]
+    made = {"annotator": client.backend.model, "prompt": prompt.id, "prompt_hash": prompt.hash}
     answers = client.map(requests, how.step, how.on_done)
-    return [_read(e, codes, a, client, prompt) for e, (codes, _), a in zip(examples, asked, answers, strict=True)]
+    return [_answered(e, codes, a, made, read) for e, (codes, _), a in zip(examples, asked, answers, strict=True)]
 
 
-def _read(
-    example: Example, codes: Mapping[str, Label], answer: Completion | LlmlabelError, client: Client, prompt: Prompt
+def _answered(
+    example: Example, codes: Mapping[str, Label], answer: Completion | LlmlabelError, made: dict[str, Any], read: Read
 ) -> Annotation:
-    made: dict[str, Any] = {"annotator": client.backend.model, "prompt": prompt.id, "prompt_hash": prompt.hash}
     if isinstance(answer, LlmlabelError):
         return Annotation(example.id, None, Status.ERROR, reason=str(answer), **made)
-    if answer.refusal:
-        return Annotation(example.id, None, Status.REFUSED, reason=answer.refusal, **made)
+    if answer.refusal or answer.finish == "content_filter":
+        return Annotation(example.id, None, Status.REFUSED, reason=answer.refusal or "content filter", **made)
+    return read(example, codes, answer, made)
+
+
+def _read(example: Example, codes: Mapping[str, Label], answer: Completion, made: dict[str, Any]) -> Annotation:
     said = SAID.match(answer.text)
     if said is None or int(said[2]) > 100:
         return Annotation(example.id, None, Status.PARSE_FAILED, reason=f"no code and number in {answer.text[:80]!r}", **made)

@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmlabel.annotation.annotators.classify import MOST_LABELS, question
+from llmlabel.annotation.annotators.stated import MOST, one_question
 from llmlabel.annotation.asking import NONE, How
-from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.client import Client
-from llmlabel.llm.requests import Completion, Request
-from llmlabel.prompting import Prompt, PromptLibrary
+from llmlabel.llm.requests import Completion
+from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Label, Status, Taxonomy
 
 PROMPTS = {"top_k": "annotate/top_k@1.0.0"}
@@ -23,7 +22,6 @@ TOKENS = 48
 NUMBER = r"(?<![\d.,])(\d{1,3}(?:[.,]\d+)?)\s*%?"
 BARE = re.compile(rf"\W*([A-Z])(?!\w)[^\w\n]{{0,6}}{NUMBER}(?!\w)")  # B 70
 NAMED = re.compile(rf"\W*([A-Z])[.:)\]-].*?{NUMBER}\W*")  # B. Loans: 70%
-MOST = 0.99  # nobody is taken at a word of 100
 
 
 def annotate(
@@ -36,13 +34,7 @@ def annotate(
     not named has at most half of what the last one named has.
     Raises: ConfigError for several labels per text, or more of them than fit one question.
     """
-    prompt, shown = prompts.get(PROMPTS["top_k"]), [how.labels(e.id, taxonomy) for e in examples]
-    if how.multi or any(len(labels) > MOST_LABELS for labels in shown):
-        raise ConfigError(f"top_k asks for one label of {MOST_LABELS} at most; use classify or shortlist")
-    asked = [question(e, labels, prompt, how) for e, labels in zip(examples, shown, strict=True)]
-    requests = [Request(messages, max_tokens=TOKENS, temperature=how.temperature, sample=how.sample) for _, messages in asked]
-    answers = client.map(requests, how.step, how.on_done)
-    return [_read(e, codes, a, client, prompt) for e, (codes, _), a in zip(examples, asked, answers, strict=True)]
+    return one_question("top_k", PROMPTS["top_k"], TOKENS, _read, examples, taxonomy, client, prompts, how)
 
 
 def guesses(answer: str, finish: str = "stop") -> list[tuple[str, float]]:
@@ -80,14 +72,7 @@ def _pairs(line: str) -> list[tuple[str, float]]:
     return [(code, float(number.replace(",", "."))) for code, number in pairs]
 
 
-def _read(
-    example: Example, codes: Mapping[str, Label], answer: Completion | LlmlabelError, client: Client, prompt: Prompt
-) -> Annotation:
-    made: dict[str, Any] = {"annotator": client.backend.model, "prompt": prompt.id, "prompt_hash": prompt.hash}
-    if isinstance(answer, LlmlabelError):
-        return Annotation(example.id, None, Status.ERROR, reason=str(answer), **made)
-    if answer.refusal or answer.finish == "content_filter":
-        return Annotation(example.id, None, Status.REFUSED, reason=answer.refusal or "content filter", **made)
+def _read(example: Example, codes: Mapping[str, Label], answer: Completion, made: dict[str, Any]) -> Annotation:
     said = guesses(answer.text, answer.finish)
     if not said:
         status = Status.TRUNCATED if answer.finish == "length" else Status.PARSE_FAILED

@@ -7,13 +7,12 @@ leading underscore are what several learners share.
 
 from __future__ import annotations
 
-import pkgutil
 from functools import partial
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 
+from llmlabel import registry
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
@@ -31,7 +30,7 @@ class Learner(Protocol):
 
 def names() -> list[str]:
     """The learners in this folder, spelled as on the command line."""
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return registry.names(__name__, "-")
 
 
 def gnn(name: str, loss: str | None = None) -> Learner:
@@ -54,15 +53,7 @@ def random(name: str) -> bool:
 
 
 def _module(name: str) -> Any:
-    if name.replace("_", "-") not in names() and "." not in name:
-        raise ConfigError(f"no graph learner {name!r}; there are: {', '.join(names())}")
-    try:
-        module = import_module(name if "." in name else f"{__name__}.{name.replace('-', '_')}")
-    except ModuleNotFoundError as e:
-        raise ConfigError(f"graph learner {name!r}: cannot import {e.name!r}") from e
-    if not hasattr(module, "fit_predict"):
-        raise ConfigError(f"{name} is no graph learner: it has no fit_predict(graph, nodes, targets, weights, *, seed, loss)")
-    return module
+    return registry.find(__name__, name, "graph learner", "fit_predict(graph, nodes, targets, weights, *, seed, loss)", names())
 
 
 def _checked(
