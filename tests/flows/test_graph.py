@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import smart_model
 import yaml
 
 from llmlabel import load_run
+from llmlabel.config import GraphConfig
+from llmlabel.errors import LlmlabelError
 
 TOPICS = sorted(smart_model.TOPICS)
 SIZE = 240
@@ -139,12 +142,13 @@ def test_a_second_round_spends_the_rest_of_the_budget(cli, folder) -> None:
     assert len({row["id"] for row in selected}) == 50
 
 
-@pytest.mark.parametrize("gnn", ["label-spreading", "mlp", "gcn"])
-def test_other_learners_and_filters(cli, folder, gnn) -> None:
+def test_another_learner_and_a_filter(cli, folder) -> None:
     pytest.importorskip("torch_geometric")
-    result = from_file(cli, folder, "R", "--budget-nodes", "80", "--gnn", gnn, "--filter", "ps", "--gold-column", "topic")
+    more = ("--gnn", "gcn", "--filter", "ps", "--set", "weigh=confidence", "--target-precision", "0.95")
+    result = from_file(cli, folder, "R", "--budget-nodes", "80", "--gold-column", "topic", *more)
     assert 0 < result["annotations"]["dropped"] <= 16
     assert result["scores"]["llmlabel"]["accuracy"] > 0.5
+    assert result["counts"]["low_confidence"] > 0
 
 
 def test_the_result_loads_into_pyg(cli, folder) -> None:
@@ -160,22 +164,30 @@ def test_the_result_loads_into_pyg(cli, folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("wrong", "said"),
     [
-        (("--budget-nodes", "2"), "with less than one node for each label"),
-        (("--select", "magic"), "no selection strategy 'magic'; there are:"),
-        (("--gnn", "magic"), "no graph learner 'magic'; there are:"),
-        (("--filter", "magic"), "magic"),
-        (("--edges", "none.csv"), "no such file: none.csv"),
-        (("--features", "none.npy"), "none.npy"),
+        ({"select": "magic"}, "no selection strategy 'magic'; there are:"),
+        ({"gnn": "magic"}, "no graph learner 'magic'; there are:"),
+        ({"filter": "magic"}, "no filter 'magic'; there are:"),
+        ({"edges": "none.csv"}, "no such file: none.csv"),
+        ({"features": "none.npy"}, "none.npy"),
+        ({"text_column": "none"}, "no such column"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_paid(cli, folder, more, said) -> None:
-    files = ("--nodes", str(folder / "nodes.parquet"), "--edges", str(folder / "edges.parquet"))
+def test_bad_input_is_told_before_a_run_begins(folder, wrong, said) -> None:
+    from llmlabel.flows.graph import graph as flow
+
+    good = {"data": str(folder / "nodes.parquet"), "edges": str(folder / "edges.parquet"), "out": folder / "R"}
+    with pytest.raises(LlmlabelError, match=re.escape(said)):
+        flow.fn(GraphConfig(**{**good, "taxonomy": folder / "taxonomy.yaml", **wrong}))
+    assert not (folder / "R").exists()
+
+
+def test_a_budget_below_the_labels_is_told_before_anything_is_paid(cli, folder) -> None:
+    files = ("--nodes", str(folder / "nodes.parquet"), "--edges", str(folder / "edges.parquet"), "--budget-nodes", "2")
     llm = ("--llm", f"fake-1@{cli.server.url}", "--taxonomy", str(folder / "taxonomy.yaml"), "--set", "embedder=tfidf")
-    code, _, stderr = cli.plain("run", "graph", *files, *llm, "--out", str(folder / "R"), *more)
-    assert code in (1, 2), stderr
-    assert said in stderr
+    code, _, stderr = cli.plain("run", "graph", *files, *llm, "--out", str(folder / "R"))
+    assert code == 2 and "with less than one node for each label" in stderr
     assert questions(cli) == 0
 
 
