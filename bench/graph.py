@@ -96,7 +96,7 @@ def main() -> None:
     print(f"{args.data.name}: {graph.size} nodes, budget {args.budget}, seeds {seeds[0]} to {seeds[-1]}\n")
     print(f"| strategy | annotations right | plain training | {' | '.join(args.filters)} |")
     print(f"|---|---|---|{'---|' * len(args.filters)}")
-    names = [n for n in selectors.names() if n not in ("auto", "disagreement")] if args.select == ["all"] else args.select
+    names = [n for n in selectors.names() if n != "disagreement"] if args.select == ["all"] else args.select
     for name in names:
         right = np.mean([bench.annotations_right(name, s) for s in seeds])
         cells = [cell([bench.run(name, f, AUTO_GNN, 1, s) for s in seeds], base) for f in args.filters]

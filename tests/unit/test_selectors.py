@@ -20,7 +20,7 @@ from llmlabel.graph.selectors._scores import percentile
 from llmlabel.graph.selectors.pagerank import pagerank
 
 WANTED = (
-    "age auto c-density da-age da-degree da-graph-part da-pagerank da-rim degree density disagreement feat-prop graph-part "
+    "age c-density da-age da-degree da-graph-part da-pagerank da-rim degree density disagreement feat-prop graph-part "
     "pagerank random rim stratified vertex-cover"
 ).split()
 
