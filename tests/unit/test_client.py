@@ -440,6 +440,7 @@ class TestStrangeEndpoints:
         with pytest.raises(BudgetReached):
             client.ask(say("one more"))
 
+    @pytest.mark.slow
     def test_a_cap_is_used_up_before_it_stops(self, fake_server: FakeOpenAI, client_of: Callable[..., Client]) -> None:
         """What is in flight is reckoned at its most; only when it has come back and there is still no room, it stops."""
         fake_server.latency = 0.01

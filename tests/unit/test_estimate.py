@@ -55,6 +55,7 @@ def test_batch_jobs_cost_half(data: str) -> None:
     assert half["prompt_tokens"] == whole["prompt_tokens"]
 
 
+@pytest.mark.slow
 def test_more_work_costs_more(data: str) -> None:
     usual = estimated(data, max_labels=10)["money"]
     assert estimated(data, max_labels=10, levels=2)["money"] > 1.2 * usual

@@ -159,6 +159,7 @@ class TestSeveralUrls:
         assert client.usage.retries["unreachable"] <= START + 5
         assert time.monotonic() - start < 10
 
+    @pytest.mark.slow
     def test_one_that_comes_back_is_used_again(self, two_servers: tuple[FakeOpenAI, FakeOpenAI], tmp_path: Path) -> None:
         one, other = two_servers
         one.latency = other.latency = 0.02
@@ -193,6 +194,7 @@ class TestAgainstAServer:
         client_of(tmp_path, fake_server.url, tpm=60_000, concurrency=1).map([say(str(i)) for i in range(40)])
         assert time.monotonic() - start < 10, "40 x 700 tokens would take 28 s"
 
+    @pytest.mark.slow
     def test_a_ceiling_is_found_and_all_is_answered(self, fake_server: FakeOpenAI, tmp_path: Path) -> None:
         """Over 10 in flight the server answers 429."""
         fake_server.latency, fake_server.ceiling = 0.02, 10
