@@ -204,6 +204,7 @@ class TestPrune:
         assert prune(cache, before=time.time() + 1)["answers"] == 3, "what a dead process left open is in nobody's way"
         assert Ledger(cache).totals("other").open_calls == 1
 
+    @pytest.mark.slow
     def test_not_while_another_process_writes(self, cache: Path) -> None:
         writing = sqlite3.connect(cache / "ledger.sqlite", isolation_level=None)
         writing.execute("BEGIN IMMEDIATE")

@@ -160,6 +160,7 @@ class TestSeveralLabels:
 
 
 class TestCascade:
+    @pytest.mark.slow
     def test_the_cheap_one_decides_what_it_can_and_the_promise_holds(self) -> None:
         panel, gold, truth = crowd(1200, [0.75, 0.97], 3, probs=True)
         examples = [Example(i, f"text {i}") for i in panel.ids]

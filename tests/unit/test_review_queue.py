@@ -132,6 +132,7 @@ def test_copies_are_shown_once_and_texts_that_are_empty_never(tmp_path: Path) ->
     assert rows[0].reason == "50% sure; the text stands there 3 times"
 
 
+@pytest.mark.slow
 def test_the_random_part_is_drawn_from_all_rows_and_people_cannot_tell(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r", [f"text {i}" for i in range(500)])
     batch = chosen(run, 100, 0.3)

@@ -51,9 +51,9 @@ def test_any_english_texts_are_near(rows: list[dict[str, int]]) -> None:
 @given(st.lists(st.text(max_size=40), max_size=6))
 @settings(max_examples=100, deadline=None)
 def test_any_text_has_a_count(texts: list[str]) -> None:
-    """Never negative, never more than 2.6 per character, and the order of the texts does not matter."""
+    """Never negative, never more than 2.6 per character but for rounding, and the order of the texts does not matter."""
     count = estimate_tokens(texts)
-    assert 0 <= count <= 2.6 * sum(map(len, texts))
+    assert 0 <= count <= 2.6 * sum(map(len, texts)) + 0.5
     assert count == estimate_tokens(reversed(texts))
 
 
