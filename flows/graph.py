@@ -120,7 +120,8 @@ def graph(config: GraphConfig) -> dict[str, Any]:
         raise DataError("the taxonomy has no labels")
     if config.annotations is None and not any(e.text.strip() for e in examples):
         raise DataError(f"no node has a text (column {config.text_column!r}), so no model can label any; name --annotations FILE")
-    selector(graph_write.chosen_by(config)), ready(config.gnn, config.filter, config.loss)  # before anything is paid
+    selector(graph_write.chosen_by(config))  # a wrong name is told before anything is paid
+    ready(config.gnn, config.filter, config.loss)
     extra: dict[str, Any] = {
         "prompts": PromptLibrary(config.prompts).hashes(pinned()), "taxonomy": taxonomy.model_dump() if taxonomy else None,
         "graph": digest(edges.source, edges.target, edges.weight, x),
@@ -198,7 +199,9 @@ def annotate(work: Work, picked: list[str], number: int) -> None:
         return
     if config.annotations:
         found = graph_annotations.look_up(config, picked if work.budget is not None else None)
-        said.add_given(graph_annotations.only_known(found, work.place, str(config.annotations)), picked, number)
+        if found or number == 1:
+            found = graph_annotations.only_known(found, work.place, str(config.annotations))
+        said.add_given(found, picked, number)
     else:
         nodes = [work.place[i] for i in picked]
         rows = graph_annotations.shown(config, work.examples, nodes, work.graph.adjacency)

@@ -280,6 +280,8 @@ class GraphConfig(LabellingConfig):
             raise ValueError(
                 "needs labels: --taxonomy FILE for a model to label with, or --annotations FILE with labels there are"
             )
+        if self.rounds > 1 and self.annotations is not None and self.budget_nodes is None:
+            raise ValueError("rounds share a budget: say how many rows of the annotations may be looked up, --budget-nodes N")
         if self.budget_nodes is not None and self.rounds > self.budget_nodes:
             raise ValueError("more rounds than nodes to annotate")
         return self

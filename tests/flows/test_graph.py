@@ -183,6 +183,13 @@ def test_bad_input_is_told_before_a_run_begins(folder, wrong, said) -> None:
     assert not (folder / "R").exists()
 
 
+def test_rounds_need_a_budget(folder) -> None:
+    good = {"data": str(folder / "nodes.parquet"), "out": folder / "R", "annotations": folder / "given.parquet", "rounds": 2}
+    for more, said in (({}, "rounds share a budget"), ({"budget_nodes": 1}, "more rounds than nodes")):
+        with pytest.raises(ValueError, match=said):
+            GraphConfig(**good, **more)
+
+
 def test_a_budget_below_the_labels_is_told_before_anything_is_paid(cli, folder) -> None:
     files = ("--nodes", str(folder / "nodes.parquet"), "--edges", str(folder / "edges.parquet"), "--budget-nodes", "2")
     llm = ("--llm", f"fake-1@{cli.server.url}", "--taxonomy", str(folder / "taxonomy.yaml"), "--set", "embedder=tfidf")
