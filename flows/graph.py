@@ -15,7 +15,7 @@ from llmlabel.flows.annotators import Asking
 from llmlabel.flows.common import Desk, carry_out, timed
 from llmlabel.flows.graph_annotations import Said
 from llmlabel.flows.graph_scores import learn_as
-from llmlabel.flows.labelling import PLAIN, write_annotations, write_failures, write_row_digests
+from llmlabel.flows.labelling import PLAIN, failure, write_annotations, write_failures, write_row_digests
 from llmlabel.flows.progress import show_table
 from prefect import flow, task
 
@@ -251,11 +251,7 @@ def write(work: Work) -> tuple[Counter[str], Counter[str]]:
     write_row_digests(folder / "steps" / "rows.parquet", work.examples)
     write_annotations(folder / "annotations.parquet", work.made.panel)
     failed = [row for row in work.made.rows.values() if row.status.failed]
-    tries = work.folder.retries + 1
-    failures = [
-        {"id": row.id, "step": "label", "status": str(row.status), "reason": row.reason, "attempts": tries} for row in failed
-    ]
-    write_failures(folder / "failures.jsonl", failures)
+    write_failures(folder / "failures.jsonl", [failure(row, work.folder.retries + 1) for row in failed])
     graph_write.selection(folder / "selected.parquet", work)
     graph_write.data(folder / "graph.safetensors", work)
     found: tuple[Counter[str], Counter[str]] = graph_write.labels(work, work.counter("write", len(work.examples)))

@@ -122,7 +122,7 @@ def data(path: Path, work: Work) -> None:
 
 
 def picture(path: Path, work: Work) -> None:
-    """map.json: places of at most some 2,000 nodes, their labels, edges among them, and which were annotated."""
+    """map.json: places of at most `DRAWN` nodes, their labels, edges among them, and which were annotated."""
     known, learned = work.known, work.learned
     best, kept = final(work), known.nodes[learned.kept]
     rng = np.random.default_rng(work.config.seed)

@@ -149,7 +149,7 @@ def write_labels(
                 writer.write_table(labels_table(rows))
                 statuses.update(str(row.status) for row in rows)
                 labels.update(row.label for row in rows if row.label)
-                failures += [_failure(row, attempts if row.id in labelled else 0) for row in rows if row.status.failed]
+                failures += [failure(row, attempts if row.id in labelled else 0) for row in rows if row.status.failed]
                 on_done(len(part))
         temporary.replace(path)
     except (OSError, pa.ArrowInvalid) as e:
@@ -158,7 +158,8 @@ def write_labels(
     return statuses, labels, failures
 
 
-def _failure(row: Annotation, attempts: int) -> dict[str, Any]:
+def failure(row: Annotation, attempts: int) -> dict[str, Any]:
+    """A line of failures.jsonl."""
     return {"id": row.id, "step": "label", "status": str(row.status), "reason": row.reason, "attempts": attempts}
 
 

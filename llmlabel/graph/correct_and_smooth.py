@@ -26,8 +26,7 @@ def correct_and_smooth(
         probs: (N, L) of a learner. nodes, targets: (n,), (n, L) what annotated nodes were annotated as.
         correct, smooth: how far errors and labels spread; 0 leaves out the step.
     """
-    root = sparse.diags_array(np.where(graph.degree > 0, 1 / np.sqrt(np.maximum(graph.degree, 1e-12)), 0.0))
-    s = sparse.csr_array(root @ graph.adjacency @ root)
+    s = graph.symmetric(np.float64)
     found: FloatArray = np.asarray(probs, dtype=np.float64)
     if correct:
         found = corrected(s, found, nodes, targets, correct, steps)

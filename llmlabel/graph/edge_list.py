@@ -16,11 +16,9 @@ from llmlabel.data import column, optional, stream
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.graph.fastrp import fastrp
 from llmlabel.graph.graph import FloatArray, adjacency
-from llmlabel.graph.local_cluster import Cluster, local_cluster, volume
+from llmlabel.graph.local_cluster import MASS, Cluster, local_cluster, volume
 from llmlabel.graph.read import read_edges
 from llmlabel.graph.repair import repair
-
-MASS = 1.5  # volumes of the cluster that is expected
 
 
 def read(spec: str) -> tuple[list[str], sparse.csr_array]:

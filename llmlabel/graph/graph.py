@@ -57,6 +57,11 @@ class Graph:
         found.data *= root[found.indices]
         return found
 
+    def symmetric(self, dtype: Any = np.float32) -> sparse.csr_array:
+        """(N, N) D^-1/2 A D^-1/2, no self-loops: what labels spread along."""
+        root = sparse.diags_array(np.where(self.degree > 0, 1 / np.sqrt(np.maximum(self.degree, 1e-12)), 0.0).astype(dtype))
+        return sparse.csr_array(root @ self.adjacency @ root)
+
     @cached_property
     def aax(self) -> FloatArray:
         """(N, F) (D^-1 A)^2 X: features averaged over two hops, without self-loops."""

@@ -17,6 +17,7 @@ from llmlabel.errors import ConfigError
 from llmlabel.graph.graph import BoolArray, FloatArray, IntArray
 
 Labels = BoolArray | Callable[[IntArray], BoolArray]
+MASS = 1.5  # volumes of the cluster that is expected, where nothing else is said
 SLACK = 1e-6  # share of its sink by which a node may be over it
 EXACT = 1e-9  # relative residual of each solution
 

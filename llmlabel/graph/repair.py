@@ -8,10 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from llmlabel.graph.graph import FloatArray, IntArray
-from llmlabel.graph.local_cluster import local_cluster, volume
+from llmlabel.graph.local_cluster import MASS, local_cluster, volume
 
 SEEDS = 0.2  # share of a class's nodes its cluster starts from
-MASS = 1.5  # volumes of the class
 
 
 @dataclass(frozen=True)

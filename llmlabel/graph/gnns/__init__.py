@@ -1,5 +1,5 @@
 """One file per learner: `fit_predict(graph, nodes, targets, weights, *, seed, loss) -> (N, L)`; `LOSSES`, those it can use, its
-default first; and `RANDOM` where its answer depends on the seed.
+default first; `RANDOM` where its answer depends on the seed; and `needs()` where it asks for a package that may be missing.
 
 A learner sees features, edges and annotations of some nodes, never a true label, and needs no validation set. Files with a
 leading underscore are what several learners share.
@@ -39,8 +39,7 @@ def gnn(name: str, loss: str | None = None) -> Learner:
     Raises: ConfigError with the names there are, or when a package is missing.
     """
     module = _module(name)
-    if hasattr(module, "_torch"):
-        module._torch.needs_torch()
+    getattr(module, "needs", lambda: None)()
     known = getattr(module, "LOSSES", ("ce",))
     if loss is not None and loss not in known:
         raise ConfigError(f"{name} has no loss {loss!r}; there are: {', '.join(known)}")

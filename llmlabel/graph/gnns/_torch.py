@@ -12,6 +12,7 @@ from scipy import sparse
 from llmlabel.errors import ConfigError
 from llmlabel.graph.graph import FloatArray, IntArray
 
+LOSSES = ("gce", "ce", "sce", "forward")
 HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 64, 0.5, 0.01, 5e-4, 30
 
 
@@ -46,7 +47,7 @@ def trained(
 ) -> FloatArray:
     """(N, L) probabilities of a network after `EPOCHS` epochs of Adam over all nodes, dropout on while it trains.
 
-    Classes weigh the same. The settings are LLM-GNN's, save for the number of epochs (30 there).
+    Classes weigh the same. The settings are LLM-GNN's.
 
     Args:
         make: builds the network (F -> L logits). inputs: what its forward takes.

@@ -7,7 +7,6 @@ node keeps only part of its own label, so that its neighbours can outvote a wron
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
@@ -25,8 +24,7 @@ def fit_predict(
     per_class = mass.sum(axis=0)
     first = np.zeros((graph.size, targets.shape[1]), np.float32)
     np.add.at(first, nodes, mass / np.maximum(per_class, 1e-12))
-    root = sparse.diags_array((1 / np.sqrt(np.maximum(graph.degree, 1e-12))).astype(np.float32))
-    s = sparse.csr_array(root @ graph.adjacency @ root)
+    s = graph.symmetric()
     f = first
     for _ in range(STEPS):
         f = ALPHA * (s @ f) + (1 - ALPHA) * first

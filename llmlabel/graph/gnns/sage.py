@@ -5,18 +5,13 @@ from __future__ import annotations
 from llmlabel.graph.gnns import _torch
 from llmlabel.graph.graph import FloatArray, Graph, IntArray
 
-LOSSES = ("gce", "ce", "sce", "forward")
-RANDOM = True
+LOSSES, RANDOM, needs = _torch.LOSSES, True, _torch.needs_torch
 
 
 def fit_predict(
     graph: Graph, nodes: IntArray, targets: FloatArray, weights: FloatArray, *, seed: int, loss: str = LOSSES[0]
 ) -> FloatArray:
-    """(N, L) probabilities; see `Learner`.
-
-    Raises: ConfigError without the extra `graph`.
-    """
-    _torch.needs_torch()
+    """(N, L) probabilities; see `Learner`."""
     import torch
     from torch_geometric.nn import SAGEConv
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from llmlabel.graph.features import unit
 from llmlabel.graph.graph import BoolArray, FloatArray, Graph, IntArray
 
 SAMPLE = 20_000  # rows the centres are fitted on, more where clusters would hold fewer than 20 of them
@@ -47,8 +48,7 @@ def c_density(graph: Graph, rng: np.random.Generator) -> FloatArray:
 
 def neighbourhoods(graph: Graph, k: int, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
     """`kmeans` of (D^-1 A)^2 X with rows of unit length."""
-    length = np.linalg.norm(graph.aax, axis=1, keepdims=True)
-    return kmeans(graph.aax / np.maximum(length, 1e-12).astype(graph.aax.dtype), k, rng)
+    return kmeans(unit(graph.aax), k, rng)
 
 
 def in_turn(group: IntArray, cost: FloatArray, askable: BoolArray) -> IntArray:
