@@ -61,7 +61,7 @@ def cluster_file(
     """
     ids, both = read(edges)
     rows = _rows(ids, seeds, edges)
-    known = np.array([None] * len(ids)) if labels is None else _labels(labels, ids)
+    known = np.array([None] * len(ids)) if labels is None else _labels(labels, ids)[0]
     wanted = _wanted(label, known[rows], known, labels)
     said = None if labels is None else known == wanted
     found = local_cluster(both, rows, said, mass=_mass(both, said, size, epsilon), epsilon=epsilon, sweep=cut)
@@ -78,7 +78,7 @@ def cluster_file(
 def repair_file(edges: str, out: Path, labels: str, *, below: float) -> dict[str, Any]:
     """Other labels for nodes that another class's cluster claims: id, label, proposed, confidence."""
     ids, both = read(edges)
-    known, sure = _labels(labels, ids), _confidence(labels, ids)
+    known, sure = _labels(labels, ids)
     names = sorted({str(name) for name in known if name is not None})
     place = {name: k for k, name in enumerate(names)}
     found = repair(both, np.array([place.get(name, -1) for name in known]), sure, below=below)
@@ -104,24 +104,18 @@ def _rows(ids: Sequence[str], seeds: Sequence[str], edges: str) -> list[int]:
     return [place[s] for s in seeds]
 
 
-def _labels(spec: str, ids: Sequence[str]) -> Any:
-    """(N,) object array: the label of each node, None where there is none."""
+def _labels(spec: str, ids: Sequence[str]) -> tuple[Any, FloatArray]:
+    """(N,) object array: the label of each node, None where there is none; (N,) its confidence, NaN where there is none."""
     said: dict[str, str | None] = {}
+    sure: dict[str, float | None] = {}
     for table in stream(_file(spec), option="--labels"):
         names = [None if v is None else str(v) for v in column(table, "id", "--labels", spec)]
         said.update(zip(names, optional(table, "label", "--labels", spec), strict=True))  # type: ignore[arg-type]
+        if "confidence" in table.column_names:
+            sure.update(zip(names, table["confidence"].to_pylist(), strict=True))  # type: ignore[arg-type]
     if not any(said.get(i) for i in ids):
         raise DataError(f"--labels {spec}: no node of the edges has a label there; ids of nodes look like {ids[0]!r}")
-    return np.array([said.get(i) for i in ids], dtype=object)
-
-
-def _confidence(spec: str, ids: Sequence[str]) -> FloatArray:
-    """(N,) NaN where there is none."""
-    sure: dict[str, float] = {}
-    for table in stream(_file(spec), option="--labels"):
-        if "confidence" in table.column_names:
-            sure.update(zip(map(str, table["id"].to_pylist()), table["confidence"].to_pylist(), strict=True))
-    return np.array([sure.get(i) for i in ids], dtype=np.float64)
+    return np.array([said.get(i) for i in ids], dtype=object), np.array([sure.get(i) for i in ids], dtype=np.float64)
 
 
 def _file(spec: str) -> str:
