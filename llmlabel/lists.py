@@ -38,6 +38,20 @@ SCHEMA = pa.schema(
 )
 
 
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as one text."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def prompt_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """A prompt as chat messages; a text is one turn of the user."""
+    return ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+
+
 @dataclass(frozen=True)
 class RankedList:
     """One prompt and K answers to it.
@@ -64,16 +78,12 @@ class RankedList:
     @property
     def text(self) -> str:
         """The prompt as one text, for people and for judges."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        if len(self.prompt) == 1:
-            return self.prompt[0]["content"]
-        return "\n\n".join(f"{m['role']}: {m['content']}" for m in self.prompt)
+        return prompt_text(self.prompt)
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The prompt as chat messages; a text is one turn of the user."""
-        return ({"role": "user", "content": self.prompt},) if isinstance(self.prompt, str) else self.prompt
+        return prompt_messages(self.prompt)
 
     @property
     def ranked(self) -> bool:
@@ -90,8 +100,9 @@ class Broken:
 
 
 def read_lists(
-    spec: str, *, id_column: str | None = None, option: str = "--data", broken: list[Broken] | None = None
-) -> list[RankedList]:
+    spec: str, *, id_column: str | None = None, prompt_column: str = "prompt", option: str = "--data",
+    broken: list[Broken] | None = None,
+) -> list[RankedList]:  # fmt: skip
     """All rows of a file as lists of answers, in order.
 
     Columns: `prompt` (text or messages), `completions` or `responses`; if there are any: `scores`, `ranks` or `ranking`
@@ -99,16 +110,17 @@ def read_lists(
     is a file of prompts: lists of no answers.
 
     Args:
-        broken: gets the rows that cannot be used; None: the first of them is an error.
+        prompt_column: what the file calls `prompt`. broken: gets the rows that cannot be used; None: the first is an error.
     Raises: DataError for a missing column, no rows, an `id_column` that is not unique, or, without `broken`, an unusable row.
     """
     found: list[RankedList] = []
     bad = broken if broken is not None else []
     number, hashed = 0, Counter[str]()
     for table in stream(spec, option=option):
-        _check_columns(table.column_names, spec, option, id_column)
+        _check_columns(table.column_names, spec, option, id_column, prompt_column)
         for row in rows_of(table):
             number += 1
+            row = row if prompt_column == "prompt" else {**row, "prompt": row.pop(prompt_column)}
             try:
                 found.append(_list(row, id_column, hashed))
             except DataError as e:
@@ -149,8 +161,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _check_columns(names: Sequence[str], spec: str, option: str, id_column: str | None) -> None:
-    for name in filter(None, ["prompt" if "messages" not in names else None, id_column]):
+def _check_columns(names: Sequence[str], spec: str, option: str, id_column: str | None, prompt_column: str) -> None:
+    own_name = prompt_column != "prompt" or "messages" not in names
+    for name in filter(None, [prompt_column if own_name else None, id_column]):
         if name not in names:
             more = (
                 " (`llmlabel align convert` makes lists from pairs and other forms)"

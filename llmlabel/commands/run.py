@@ -20,6 +20,7 @@ FLOWS = {  # name: flow, settings, estimate
     "audit": ("audit:audit", "AuditConfig", "audit:estimate_audit"),
     "graph": ("graph:graph", "GraphConfig", "estimate_graph:estimate_graph"),
     "align": ("align:align", "AlignConfig", "estimate_align:estimate_align"),
+    "select": ("selection:select", "SelectConfig", "estimate_selection:estimate_selection"),
     "rank": ("rank:rank", "RankConfig", "estimate_rank:estimate_rank"),
     "evaluate": ("align_evaluate:evaluate", "EvaluateConfig", "estimate_align:estimate_evaluate"),
 }
@@ -299,6 +300,84 @@ def align(
         cycles=cycles,
         judge_by=judge_by,
         demonstrations=demonstrations,
+    )
+
+
+@app.command("select")
+@with_common
+def select(
+    common: Common,
+    target: Annotated[
+        str | None, typer.Option(help="The model that will be trained: folder, hub id, or a spec such as vllm:DIR.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(help="Model that writes the answers. [default: --llm]")] = None,
+    strategies: Annotated[
+        Path | None,
+        typer.Option(help="strategies.yaml; `llmlabel strategies` prints the shipped one. [default: the shipped ones]"),
+    ] = None,
+    responses: Annotated[
+        str | None, typer.Option(help="Answers somebody already has (lists of answers, column strategies or models): no teacher.")
+    ] = None,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="The texts of --data are to be labelled with this; they become prompts that ask for a label."),
+    ] = None,
+    use_case: Annotated[str | None, typer.Option(help="The question the labels answer. [default: the taxonomy's]")] = None,
+    n: Annotated[int | None, typer.Option(help="Prompts that every strategy answers. [default: 100]")] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="What decides: sppl, ppl, ifd or cosine; all: sppl, and the others beside it. [default: sppl]"),
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="How answers are checked against gold: label, numeric, exact, YOUR.MODULE, none. [default: auto]"),
+    ] = None,
+    per_prompt: Annotated[
+        bool | None,
+        typer.Option("--per-prompt", help="For each prompt the answer the target finds likeliest (GRAPE), not one strategy."),
+    ] = None,
+    pilot: Annotated[
+        bool | None, typer.Option("--pilot", help="Train the target on the two best strategies, three seeds each, and test it.")
+    ] = None,
+    generate_all: Annotated[
+        int | None, typer.Option(help="Then write so many training rows the chosen way, into sft.parquet.")
+    ] = None,
+) -> None:
+    """Which way of writing the training answers fits the model you will train?
+
+    Every strategy answers the same few dozen prompts; answers are checked against gold (--gold-column); the target model says
+    how likely it finds each (self-aligned perplexity, before it its own verified answers to other prompts). Strategies that
+    are clearly behind are dropped early. The verdict is clear, weak, or a tie, in which the cheapest is taken; metrics.json and
+    report.html hold the evidence, sft.parquet the answers, as TRL's SFTTrainer reads them.
+
+    Examples:
+
+    llmlabel run select --data prompts.parquet --target Qwen/Qwen3-0.6B --teacher openai:gpt-4.1-mini --out runs/select
+
+    llmlabel run select --data tickets.parquet --taxonomy taxonomy.yaml --gold-column label --target DIR --teacher vllm:BIG --out R
+
+    llmlabel run select --responses answers.parquet --target vllm:DIR --out runs/select
+
+    llmlabel run select --from runs/select --generate-all 50000 --out runs/sft
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed answers, 4 budget reached, 130 interrupted.
+    """
+    if teacher:
+        common.values["llm"] = {**(common.values.get("llm") or {}), "teacher": teacher}
+    start(
+        "select",
+        common,
+        target=target,
+        strategies=strategies,
+        responses=responses,
+        taxonomy=taxonomy,
+        use_case=use_case,
+        n=n,
+        score=score,
+        verify=verify,
+        choose="per_prompt" if per_prompt else None,
+        pilot=pilot,
+        generate_all=generate_all,
     )
 
 

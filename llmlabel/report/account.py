@@ -15,6 +15,7 @@ from llmlabel.config import (
     EvaluateConfig,
     GraphConfig,
     RankConfig,
+    SelectConfig,
     TaxonomyConfig,
 )
 from llmlabel.records import Status
@@ -22,7 +23,8 @@ from llmlabel.report import words
 from llmlabel.report.files import Failures, RunFiles
 
 OPTIONS = (  # of any flow, in the order they are shown; other settings go through --set
-    "data", "edges", "features", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy", "annotations",
+    "data", "responses", "edges", "features", "text_column", "label_column", "id_column", "gold_column", "use_case", "taxonomy",
+    "annotations", "strategies", "target", "n", "score", "verify", "pilot", "generate_all",
     "budget_nodes", "select", "filter", "gnn", "rounds", "neighbour_context", "structure", "multi_label",
     "method", "max_labels", "levels", "induce_on", "batch_size", "samples", "few_shot", "consensus", "target_precision",
     "policy", "reference", "loss", "convention", "beta", "sft_weight", "lora", "learning_rate", "epochs", "list_size", "held_out",
@@ -31,13 +33,16 @@ OPTIONS = (  # of any flow, in the order they are shown; other settings go throu
 )  # fmt: skip
 KINDS: dict[str, type[CommonConfig]] = {
     "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig, "graph": GraphConfig,
-    "align": AlignConfig, "rank": RankConfig, "evaluate": EvaluateConfig,
+    "align": AlignConfig, "rank": RankConfig, "evaluate": EvaluateConfig, "select": SelectConfig,
 }  # fmt: skip
 COMMANDS = {"rank": ("rank",), "evaluate": ("align", "evaluate")}  # of the others: run, and the flow's name
 SETTINGS = {  # of these the flow's command has no option of its own
     "taxonomy": {"samples"}, "audit": {"use_case", "samples"}, "graph": {"use_case", "samples", "few_shot", "consensus", "loss"},
     "align": {"comparisons", "criteria"}, "evaluate": {"judge_by", "comparisons"},
+    "select": {"learning_rate"},
 }  # fmt: skip
+ROLES = {"select": {"teacher"}}  # models that the flow's command has an option for
+SWITCHES = {("choose", "per_prompt"): "--per-prompt"}  # options that stand for a value of a setting
 
 
 @dataclass
@@ -181,10 +186,16 @@ def _model(role: str, raw: dict[str, Any]) -> tuple[str, str, str, str]:
     return words.clean(role, 40), spec, model, revision
 
 
-def command(config: dict[str, Any], flow: str = "taxonomy") -> str:
-    """The command line that says the same as `config`, into a new folder; settings at their default are left out."""
+def command(config: dict[str, Any], flow: str = "taxonomy", out: str = "") -> str:
+    """The command line that says the same as `config`; settings at their default are left out.
+
+    Args:
+        out: the run folder; "": a new one, named after that of `config`.
+    """
     fields = KINDS.get(flow, CommonConfig).model_fields
     options = [key for key in OPTIONS if key in fields and key not in SETTINGS.get(flow, ()) and config.get(key) is not False]
+    if config.get("responses") and config.get("data") == config["responses"]:
+        options.remove("data")
     parts = ["llmlabel", *COMMANDS.get(flow, ("run", flow))]
     parts += [str(config["run"])] if flow == "evaluate" and config.get("run") else []
     for key in options:
@@ -193,14 +204,14 @@ def command(config: dict[str, Any], flow: str = "taxonomy") -> str:
             parts += [] if config.get(key) is True else [_written(config.get(key))]
     for spec in config.get("annotators") or []:
         parts += ["--annotator", str(spec)]
-    parts += _llm(config.get("llm"))
-    for key in sorted(config.keys() & fields.keys() - {*options, "llm", "out", "from_run", "annotators", "run"}):
+    parts += _llm(config.get("llm"), ROLES.get(flow, set()))
+    for key in sorted(config.keys() & fields.keys() - {*options, "data", "llm", "out", "from_run", "annotators", "run"}):
         if _set(config, key, fields):
-            parts += ["--set", f"{key}={_written(config[key])}"]
+            switch = SWITCHES.get((key, str(config[key])))
+            parts += [switch] if switch else ["--set", f"{key}={_written(config[key])}"]
     if config.get("from_run"):
         parts += ["--from", str(config["from_run"])]
-    out = str(config.get("out") or f"runs/{flow}").rstrip("/")
-    return shlex.join([*parts, "--out", f"{out}-again"])
+    return shlex.join([*parts, "--out", out or f"{str(config.get('out') or f'runs/{flow}').rstrip('/')}-again"])
 
 
 def _set(config: dict[str, Any], key: str, fields: dict[str, Any]) -> bool:
@@ -211,10 +222,10 @@ def _written(value: Any) -> str:
     return str(value if value is not None else "") if not isinstance(value, dict | list | bool) else json.dumps(value)
 
 
-def _llm(value: Any) -> list[str]:
+def _llm(value: Any, own: set[str]) -> list[str]:
     roles = {"default": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
     parts = ["--llm", str(roles["default"])] if roles.get("default") else []
     for role, spec in roles.items():
         if spec and role != "default":
-            parts += ["--set", f"llm.{role}={spec}"]
+            parts += [f"--{role}", str(spec)] if role in own else ["--set", f"llm.{role}={spec}"]
     return parts
