@@ -11,10 +11,8 @@ from llmlabel.flows.common import carry_out, failed_rows, timed
 from llmlabel.flows.labelling import PLAIN, write_failures
 from llmlabel.flows.progress import show_markdown, show_table
 from llmlabel.flows.selection_answers import ask_target
-from llmlabel.flows.selection_pilot import pilot
 from llmlabel.flows.selection_scores import advance, measure_spread
 from llmlabel.flows.selection_work import Work, as_examples, prepare
-from llmlabel.selection.strategies import needs, pinned
 from prefect import flow, task
 
 from llmlabel.config import SelectConfig
@@ -27,6 +25,7 @@ from llmlabel.selection.elimination import Elimination
 from llmlabel.selection.exemplars import Pool
 from llmlabel.selection.questions import LABEL_TASK
 from llmlabel.selection.scores import PLAIN as PLAIN_FORM
+from llmlabel.selection.strategies import needs, pinned
 
 
 @flow(name="select", flow_run_name="select on {config.title}", validate_parameters=False, persist_result=False)
@@ -39,8 +38,9 @@ def select(config: SelectConfig) -> dict[str, Any]:
         raise ConfigError("--from takes over an earlier run's decision; say how many answers to write: --generate-all N")
     plan = prepare(config)
     old = load_run(config.from_run).metrics if config.from_run else None
+    used = sorted({LABEL_TASK, PLAIN_FORM, *pinned(plan.strategies)})
     extra: dict[str, Any] = {
-        "prompts": plan.prompts.hashes(sorted({LABEL_TASK, PLAIN_FORM, *pinned(plan.strategies)})),
+        "prompts": plan.prompts.hashes({id_: id_ for id_ in used}),
         "strategies": [strategy.model_dump(mode="json") for strategy in plan.strategies],
         "taxonomy": plan.taxonomy and plan.taxonomy.model_dump(mode="json"),
     }  # fmt: skip
@@ -143,6 +143,8 @@ def try_out(work: Work) -> dict[str, Any] | None:
         return None
     advance(work, [name for name in best if name in work.race.dropped], 0, len(work.plan.drawn))
     learn = {name: files.training_pairs(work, name, work.plan.drawn) for name in best}
+    from llmlabel.flows.selection_pilot import pilot
+
     found = pilot(work, (best[0], best[1]), learn, tests, work.taxonomy)
     if found["accepted"]:
         told = work.made["decision"]

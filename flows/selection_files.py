@@ -140,7 +140,7 @@ def summary(table: Table, s: int) -> dict[str, Any]:
     return {
         **{name: mean(values[s]) for name, values in table.scores.items()}, "correctness": mean(table.correct[s]),
         "correctness_low": wilson(int(right.sum()), len(right))[0] if len(right) else None,
-        "truncation": mean(table.truncated[s]), "leakage": mean(table.leaks[s]), "length_ratio": mean(table.length_ratio[s]), "diversity": _known(table.diversity[s]),
-        "tokens": mean(table.tokens[s]), "cost_per_1000": _known(table.cost[s]),
-        "answered": int(table.answered[s].sum()) / asked if asked else None,
+        "truncation": mean(table.truncated[s]), "leakage": mean(table.leaks[s]),
+        "length_ratio": mean(table.length_ratio[s]), "diversity": _known(table.diversity[s]), "tokens": mean(table.tokens[s]),
+        "cost_per_1000": _known(table.cost[s]), "answered": int(table.answered[s].sum()) / asked if asked else None,
     }  # fmt: skip

@@ -47,13 +47,22 @@ def answers_to(work: Work, names: Sequence[str], question: Question) -> list[Ans
 def scored(work: Work, name: str, questions: Sequence[Question], answers: Mapping[str, Sequence[Answer]]) -> Scored:
     """A score of all usable answers."""
     if name == "cosine":
-        return work.cosines(answers)
+        return _cosines(work, answers)
     made = scores.score(
         work.target, name, questions, {id_: [a for a in some if a.usable] for id_, some in answers.items()}, pool=work.pool,
         form=work.form, prompts=work.prompts, step=f"score {name}", on_done=work.counter(f"score {name}", len(questions)),
     )  # fmt: skip
     work.unscored.update(made.reasons)
     return made.values
+
+
+def _cosines(work: Work, answers: Mapping[str, Sequence[Answer]]) -> Scored:
+    """How near each answer is to the target's own in the target's hidden states; the weights are loaded once more for it."""
+    from llmlabel.selection import hidden
+
+    pairs = [(a, own) for id_, some in answers.items() for own in work.own_answer(id_) for a in some if a.usable and a != own]
+    found = hidden.cosines(work.hidden, [(a.text, own.text) for a, own in pairs])
+    return {(a.id, a.strategy): (value, 0) for (a, _), value in zip(pairs, found, strict=True)}
 
 
 def _lengths(work: Work, questions: Sequence[Question]) -> None:
@@ -84,4 +93,4 @@ def note(table: Table, answer: Answer, values: Mapping[str, Scored]) -> None:
     for name, scored in values.items():
         if (answer.id, answer.strategy) in scored:
             table.scores[name][at], tokens = scored[answer.id, answer.strategy]
-            table.tokens[at] = tokens or np.nan
+            table.tokens[at] = tokens or table.tokens[at]

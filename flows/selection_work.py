@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from llmlabel.flows.common import Desk
-from llmlabel.selection.strategies import Strategy, ordered, read_strategies, usable
 
 from llmlabel.config import SelectConfig
 from llmlabel.errors import ConfigError
@@ -21,7 +21,8 @@ from llmlabel.selection.elimination import Elimination
 from llmlabel.selection.exemplars import Pool
 from llmlabel.selection.questions import LABEL_TASK, draw, read_questions, read_responses
 from llmlabel.selection.scores import form_of
-from llmlabel.selection.target import target_spec
+from llmlabel.selection.strategies import Strategy, read_strategies, usable
+from llmlabel.selection.target import target_spec, weights_of
 from llmlabel.selection.verifiers import auto, verifier
 
 DIAGNOSTICS = ("sppl", "ppl", "ifd", "cosine")
@@ -68,8 +69,9 @@ def prepare(config: SelectConfig) -> Plan:
         verifier(plan.verify)  # a wrong name is told before anything is asked
     if not config.responses:
         plan.strategies, why = usable(
-            ordered(read_strategies(config.strategies)), prompts, has_gold=bool(golds), has_labels=taxonomy is not None,
+            read_strategies(config.strategies, prompts), prompts, has_gold=bool(golds), has_labels=taxonomy is not None,
             explicit=config.strategies is not None,
+            has_descriptions=any(label.description for label in taxonomy.labels) if taxonomy else False,
         )  # fmt: skip
         plan.notes += why
     if left_out:
@@ -113,6 +115,13 @@ class Work(Desk):
         return client
 
     @cached_property
+    def hidden(self) -> Any:
+        """The target's weights, for its hidden states."""
+        from llmlabel.selection.hidden import open_lm
+
+        return open_lm(weights_of(self.config.target))
+
+    @cached_property
     def form(self) -> str:
         return form_of(self.target)
 
@@ -133,9 +142,9 @@ class Work(Desk):
         found = [answer for answer in self.own.get(id_, []) if answer.usable]
         return sorted(found, key=lambda answer: not answer.correct)[:1]
 
-    def shown_to_teacher(self, question: Question) -> list[tuple[Question, Answer]]:
+    def shown_to_teacher(self, question: Question) -> Sequence[tuple[Question, Answer]]:
         """Answers of the target that a strategy may imitate: those shown before this question in the score, too."""
-        return self.pool.before(question)
+        return self.pool.before(question) if self.pool.enough else ()
 
 
 def as_examples(plan: Plan) -> list[Example]:

@@ -136,6 +136,14 @@ def prompts_diff(a: str, b: str, prompts: Annotated[Path | None, typer.Option()]
 
 
 @app.command()
+def strategies() -> None:
+    """The shipped ways to write training answers, as a strategies.yaml to edit and give to `llmlabel run select --strategies`."""
+    from importlib import resources
+
+    typer.echo(resources.files("llmlabel.prompts").joinpath("respond", "strategies.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def doctor(
     llm: Annotated[str | None, typer.Option(help=f"Model to try: {SPEC}.")] = None,
     prices: Prices = None,

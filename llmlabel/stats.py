@@ -130,6 +130,26 @@ def mean_differs(values: ArrayLike) -> float:
     return float(ttest_1samp(x, 0.0).pvalue)
 
 
+def sign_test(a: ArrayLike, b: ArrayLike) -> float:
+    """One-sided p-value that a is larger than b no more often than smaller, in pairs; of 0 and 1, McNemar's exact test.
+
+    Pairs that are equal, or in which one is nan, say nothing; without any other the p-value is 1.
+    """
+    from scipy.stats import binomtest
+
+    d = np.asarray(a, float) - np.asarray(b, float)
+    more, fewer = int((d > 0).sum()), int((d < 0).sum())
+    return float(binomtest(more, more + fewer, alternative="greater").pvalue) if more + fewer else 1.0
+
+
+def larger_share(a: ArrayLike, b: ArrayLike) -> float:
+    """One-sided p-value that the share of ones in a is no larger than in b: Fisher's exact test; nan says nothing."""
+    from scipy.stats import fisher_exact
+
+    counts = [[int((x == 1).sum()), int((x == 0).sum())] for x in (np.asarray(a, float), np.asarray(b, float))]
+    return float(fisher_exact(counts, alternative="greater").pvalue)
+
+
 def alike(values: ArrayLike) -> bool:
     """Whether the values differ by no more than rounding, relative to their size or, near 0, to 1."""
     x = np.asarray(values, float)

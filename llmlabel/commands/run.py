@@ -354,7 +354,7 @@ def select(
 
     llmlabel run select --data prompts.parquet --target Qwen/Qwen3-0.6B --teacher openai:gpt-4.1-mini --out runs/select
 
-    llmlabel run select --data tickets.parquet --taxonomy taxonomy.yaml --gold-column label --target DIR --teacher vllm:BIG --out R
+    llmlabel run select --data tickets.parquet --taxonomy labels.yaml --gold-column label --target DIR --teacher vllm:BIG --out R
 
     llmlabel run select --responses answers.parquet --target vllm:DIR --out runs/select
 
@@ -362,23 +362,27 @@ def select(
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed answers, 4 budget reached, 130 interrupted.
     """
+    own = {
+        "target": target, "strategies": strategies, "responses": responses, "taxonomy": taxonomy, "use_case": use_case, "n": n,
+        "score": score, "verify": verify, "choose": "per_prompt" if per_prompt else None, "pilot": pilot,
+        "generate_all": generate_all,
+    }  # fmt: skip
     if teacher:
         common.values["llm"] = {**(common.values.get("llm") or {}), "teacher": teacher}
-    start(
-        "select",
-        common,
-        target=target,
-        strategies=strategies,
-        responses=responses,
-        taxonomy=taxonomy,
-        use_case=use_case,
-        n=n,
-        score=score,
-        verify=verify,
-        choose="per_prompt" if per_prompt else None,
-        pilot=pilot,
-        generate_all=generate_all,
-    )
+    if source := common.values.get("from_run"):
+        common.values = _settings_of(source) | {name: value for name, value in common.values.items() if value is not None}
+        own = {name: value for name, value in own.items() if value is not None}
+    start("select", common, **own)
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    """The settings an earlier run had, but for those that were about itself: its folder, its caps."""
+    from llmlabel.config import NOT_DEFINING
+    from llmlabel.runs import load_run
+
+    return {
+        name: value for name, value in load_run(run).info["config"].items() if name not in NOT_DEFINING - {"prompts", "prices"}
+    }
 
 
 def start(name: str, common: Common, **own: Any) -> None:

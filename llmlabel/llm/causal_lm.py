@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from llmlabel.llm.requests import Message, plain_text
 
 CPU_BYTES = 1 << 30  # what one batch may take
 SHARED = 16  # tokens that the prompts of a batch must have in common before those are computed once
+TAILS = 1024  # tokens of completions side by side in one row: each costs attention to all that stand before it, seen or not
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,33 @@ class Branches:
     @property
     def size(self) -> int:
         return len(self.prompt) + sum(map(len, self.tails))
+
+    def parts(self, most: int) -> list[Branches]:
+        """The same completions in rows of at most `most` tokens of them, or one completion."""
+        made: list[list[Sequence[int]]] = [[]]
+        for tail in self.tails:
+            if made[-1] and sum(map(len, made[-1])) + len(tail) > most:
+                made.append([])
+            made[-1].append(tail)
+        return [Branches(self.prompt, tails) for tails in made]
+
+
+class Start:
+    """Tokens that several prompts begin with; keys and values are computed when they are first needed."""
+
+    def __init__(self, lm: CausalLM, ids: Sequence[int]) -> None:
+        self.ids = ids
+        self._lm = lm
+
+    @cached_property
+    def _cache(self) -> Any:
+        return self._lm.prefix(self.ids, 1)
+
+    def cache(self, rows: int) -> Any:
+        """For one pass, which writes to it."""
+        made = copy.deepcopy(self._cache)
+        made.batch_repeat_interleave(rows)
+        return made
 
 
 def gguf_options(gguf: str | None) -> dict[str, Any]:
@@ -123,9 +152,18 @@ class CausalLM:
         layer = 4 * (c.hidden_size + (getattr(c, "intermediate_size", None) or 4 * c.hidden_size))
         return 4 * int(tokens * (2 * cache + layer + tokens) + 2 * logits * c.vocab_size)
 
-    def score(self, rows: Sequence[Branches]) -> list[list[float]]:
-        """Log-probability (nats) of every completion of every row, summed over its tokens."""
-        return self._branches(rows) if self._can_branch else [self._one_by_one(row) for row in rows]
+    @cached_property
+    def tails(self) -> int:
+        """Tokens of completions one row should hold."""
+        return min(TAILS, self.budget // self.bytes_of(0, 1))
+
+    def score(self, rows: Sequence[Branches], start: Start | None = None) -> list[list[float]]:
+        """Log-probability (nats) of every completion of every row, summed over its tokens.
+
+        Args:
+            start: what all prompts begin with, if that is known; their last token is never part of it.
+        """
+        return self._branches(rows, start) if self._can_branch else [self._one_by_one(row) for row in rows]
 
     @cached_property
     def _can_branch(self) -> bool:
@@ -154,12 +192,13 @@ class CausalLM:
             sums.append(float(logps.gather(1, ids[0, len(row.prompt) :, None]).sum()))
         return sums
 
-    def _branches(self, rows: Sequence[Branches]) -> list[list[float]]:
+    def _branches(self, rows: Sequence[Branches], start: Start | None = None) -> list[list[float]]:
         """One pass: prompts end in the same column, each completion follows as a branch that sees the prompt and itself."""
         from llmlabel.llm.branches import layout, sums
 
-        shared = shared_tokens([row.prompt for row in rows])
-        cache = self.prefix(rows[0].prompt[:shared], len(rows)) if shared else None
+        shared = len(start.ids) if start else shared_tokens([row.prompt for row in rows])
+        start = start or Start(self, rows[0].prompt[:shared])
+        cache = start.cache(len(rows)) if shared else None
         made = layout(rows, shared, self.model.device)
         logits = self.model(
             made.ids, attention_mask=made.mask, position_ids=made.positions, past_key_values=cache, use_cache=shared > 0,

@@ -133,14 +133,14 @@ def frontier(
     if len(found) < 2:
         return None
     costs, shares = [cost for _, _, cost, _ in found], [v for *_, e in found for v in (e.value, e.low, e.high) if v is not None]
-    x, ticks = costs(costs, said)
+    x, ticks = cost_axis(costs, said)
     floor = max(0.0, min(0.9, int(min(shares) * 10 - 0.25) / 10))
     y = Axis(floor, 1, 232, 20)
     points = [
         Point(x.at(cost), y.at(e.value or 0), f"{number} {name}: {said(cost)}, {e.text}", *_ends(e, y), name=number)
         for number, name, cost, e in found
     ]
-    edge = best((x.at(cost), y.at(e.value or 0)) for _, _, cost, e in found)
+    edge = undominated((x.at(cost), y.at(e.value or 0)) for _, _, cost, e in found)
     return Chart(
         "frontier",
         title,
@@ -160,7 +160,7 @@ def _ends(e: Estimate, y: Axis) -> tuple[float | None, float | None]:
     return (None, None) if e.low is None or e.high is None else (y.at(e.low), y.at(e.high))
 
 
-def costs(costs: Sequence[float], said: Callable[[float], str]) -> tuple[Axis, list[tuple[float, str]]]:
+def cost_axis(costs: Sequence[float], said: Callable[[float], str]) -> tuple[Axis, list[tuple[float, str]]]:
     """An axis from 0, or a log axis where costs differ much; on that one what is free stands at the left edge."""
     paid, most = [c for c in costs if c > FREE], max(*costs, FREE)
     if not paid or most / min(paid) < WIDE:
@@ -172,7 +172,7 @@ def costs(costs: Sequence[float], said: Callable[[float], str]) -> tuple[Axis, l
     return x, [(x.start, said(0))] * free + ticks
 
 
-def best(places: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+def undominated(places: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Of pixels (cost, quality), those with no other at most as dear and at least as good, cheapest first."""
     edge: list[tuple[float, float]] = []
     for place in sorted(places):

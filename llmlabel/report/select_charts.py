@@ -10,16 +10,24 @@ import numpy as np
 
 from llmlabel.report import words
 from llmlabel.report.charts import LEFT, RIGHT, Axis, Chart, Point, steps
-from llmlabel.report.curves import best, costs
+from llmlabel.report.curves import cost_axis, undominated
 from llmlabel.report.parts import Estimate
-from llmlabel.report.select_read import MARGIN, OWN, Answers, Measured, between, two
+from llmlabel.report.select_read import OWN_NAME, Answers, Measured, between, two
 from llmlabel.report.select_table import Row, Strategies
+from llmlabel.selection.answers import OWN
+from llmlabel.selection.elimination import MARGIN
 
 MOST_DOTS = 120  # of one strategy; more are an even choice of them
 GOLDEN = 0.618034  # spreads dots over the height of a row
 HEIGHT, EDGE = 40, 6
 TOP, BOTTOM = 26.0, 236.0
-NAME, LETTER = 26, 6.6  # characters of a name in a chart, and the width of one
+NAME, LETTER = 22, 6.4  # characters of a name in a chart, and the width of one
+SIDES = [  # where a name may stand: pixels from its point
+    (9, 4, "start"), (-9, 4, "end"), (0, -10, "middle"), (0, 18, "middle"), (7, -8, "start"), (7, 17, "start"), (-7, -8, "end"),
+    (-7, 17, "end"), (0, -24, "middle"), (0, 32, "middle"),
+]  # fmt: skip
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def line(values: Sequence[float], most: int = 5) -> Line:
 
 @dataclass
 class Spread:
-    """The scores of one strategy: quartiles, the mean with its interval, and a dot (x in percent, y in pixels) for each answer."""
+    """The scores of one strategy: quartiles, mean and interval, and a dot for each answer, x in percent and y in pixels."""
 
     row: Row
     quartiles: tuple[float, float, float]
@@ -112,17 +120,17 @@ def _spread(row: Row, values: Sequence[float], scale: Line) -> Spread:
 
 def _cost(shown: Strategies, how: Measured) -> Chart | None:
     """None for fewer than two strategies with a price, or where all are free."""
-    known = [(row, row.cost, row.mean) for row in shown.rows if row.cost is not None and row.mean.value is not None]
+    known = [(row, row.cost, row.mean.value) for row in shown.rows if row.cost is not None and row.mean.value is not None]
     if len(known) < 2 or not any(cost for _, cost, _ in known):
         return None
     own = shown.own.mean.value if shown.own else None
-    ends = [v for *_, mean in known for v in _ends(mean)] + ([own] if own is not None else [])
-    around = line(ends, 4)
-    x, ticks = costs([cost for _, cost, _ in known], words.money)
+    around = line([v for row, *_ in known for v in _ends(row.mean)] + ([] if own is None else [own]), 8)
+    x, ticks = cost_axis([cost for _, cost, _ in known], words.money)
     y = Axis(around.low, around.high, BOTTOM, TOP)
-    points = [_point(row, cost, mean, x, y, how) for row, cost, mean in known]
-    sign = 1 if how.higher else -1  # `best` looks for what is high up
-    edge = best((p.x, sign * p.y) for p, (row, *_) in zip(points, known, strict=True) if row.passed)
+    points = [_point(row, x.at(cost), y.at(value), y, how) for row, cost, value in known]
+    rows = [row for row, *_ in known]
+    level = None if own is None else y.at(own)
+    names = _names([(p.x, p.y, row.name) for p, row in zip(points, rows, strict=True)], level)
     return Chart(
         "cost",
         "What it costs, and how well it fits",
@@ -133,31 +141,50 @@ def _cost(shown: Strategies, how: Measured) -> Chart | None:
         [(y.at(v), f"{v:g}") for v in steps(y.low, y.high, 4)],
         TOP,
         BOTTOM,
-        [("ideal", [(LEFT, y.at(own)), (RIGHT, y.at(own))])] * (own is not None)
-        + [("edge", [(px, sign * py) for px, py in edge])] * (len(edge) > 1),
+        _lines([(p.x, p.y) for p, row in zip(points, rows, strict=True) if row.passed], level, how),
         points,
-        words=[*_names([(p.x, p.y, row.name) for p, (row, *_) in zip(points, known, strict=True)])]
-        + ([(RIGHT - 2, y.at(own) - 5, "end", "the target itself")] if own is not None else []),
+        words=names if level is None else [*names, (RIGHT - 2, level - 5, "end", OWN_NAME.lower())],
     )
 
 
-def _point(row: Row, cost: float, mean: Estimate, x: Axis, y: Axis, how: Measured) -> Point:
-    low, high = (None, None) if mean.low is None or mean.high is None else (y.at(mean.low), y.at(mean.high))
-    note = f"{row.name}: {words.money(cost)}, {two(mean.value)} {how.unit}"
-    return Point(x.at(cost), y.at(mean.value or 0.0), note, low, high)
+def _lines(places: Sequence[Place], level: float | None, how: Measured) -> list[tuple[str, list[Place]]]:
+    """Where the target itself stands, and what joins those that none beats in both."""
+    sign = 1.0 if how.higher else -1.0  # `undominated` looks for what is high up
+    edge = [(x, sign * y) for x, y in undominated((x, sign * y) for x, y in places)]
+    lines = [] if level is None else [("ideal", [(float(LEFT), level), (float(RIGHT), level)])]
+    return [*lines, ("edge", edge)] if len(edge) > 1 else lines
 
 
-def _names(places: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str, str]]:
-    """A name beside each point, on the side where there is room, pushed down where it would cover one above it."""
-    found: list[tuple[float, float, str, str]] = []
-    taken: list[tuple[float, float, float]] = []
+def _point(row: Row, x: float, at: float, y: Axis, how: Measured) -> Point:
+    low, high = (None if end is None else y.at(end) for end in (row.mean.low, row.mean.high))
+    return Point(x, at, f"{row.name}: {words.money(row.cost)}, {two(row.mean.value)} {how.unit}", low, high)
+
+
+def _names(places: Sequence[tuple[float, float, str]], line_at: float | None) -> list[tuple[float, float, str, str]]:
+    """A name beside each point: to the right, left, above or below, where it covers no point, no other name and no line."""
+    taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in places]
+    taken += [] if line_at is None else [(RIGHT - LETTER * 17, line_at - 16, RIGHT, line_at)]
+    found = []
     for x, y, name in sorted(places, key=lambda place: place[1]):
         short = words.clean(name, NAME)
-        width = LETTER * len(short)
-        left = x + 9 if x + 9 + width <= RIGHT else x - 9 - width
-        at = y + 4
-        while any(abs(at - other) < 13 and left < end and start < left + width for start, end, other in taken):
-            at += 4
-        taken.append((left, left + width, at))
-        found.append((round(x + 9 if left > x else x - 9, 1), round(at, 1), "start" if left > x else "end", short))
+        tries = [_box(x + dx, y + dy, anchor, short) for dx, dy, anchor in SIDES]
+        at = min(range(len(SIDES)), key=lambda k: (_covered(tries[k], taken), k))
+        taken.append(tries[at])
+        dx, dy, anchor = SIDES[at]
+        found.append((round(x + dx, 1), round(y + dy, 1), anchor, short))
     return found
+
+
+def _box(x: float, y: float, anchor: str, text: str) -> Box:
+    width = LETTER * len(text)
+    left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+    return left, y - 10, left + width, y + 3
+
+
+def _covered(box: Box, taken: Sequence[Box]) -> float:
+    """How much of other things a box covers, in pixels, and how much of it lies outside the chart."""
+    inside = sum(
+        max(0.0, min(box[2], other[2]) - max(box[0], other[0])) * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+        for other in taken
+    )
+    return inside + 1000 * (max(0.0, LEFT - box[0]) + max(0.0, box[2] - RIGHT))

@@ -10,17 +10,17 @@ from typing import Any
 from llmlabel.report import words
 from llmlabel.report.files import table
 from llmlabel.report.parts import Estimate
+from llmlabel.selection.answers import OWN
+from llmlabel.selection.elimination import HIGHER_IS_BETTER, NATS
+from llmlabel.selection.reasons import unit
 
 Json = Mapping[str, Any]
-OWN = "(target)"  # stands for the target itself where a strategy's name would
 OWN_NAME = "The target itself"
 NAME = 80  # characters of a strategy's name
-MARGIN = 0.05  # nats per token below which a gap is a tie
-NATS = "nats per token"
 SCORES = {  # name, what it is
     "sppl": ("Self-aligned perplexity", "how likely the target finds an answer that stands after answers of its own"),
     "ppl": ("Perplexity", "how likely the target finds an answer that stands after the bare prompt"),
-    "ifd": ("IFD", "perplexity with the prompt over perplexity without it"),
+    "ifd": ("IFD", "perplexity with the prompt over perplexity without it, which ranks high what is hard for the target"),
     "cosine": ("Cosine", "likeness to the target's own answer in the target's hidden states"),
 }
 
@@ -34,11 +34,11 @@ class Measured:
 
     @property
     def nats(self) -> bool:
-        return self.unit == NATS
+        return self.score in NATS
 
     @property
     def higher(self) -> bool:
-        return self.score == "cosine"
+        return self.score in HIGHER_IS_BETTER
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class Measured:
 
     @property
     def better(self) -> str:
-        return "higher" if self.higher else "lower"
+        return "higher is better" if self.higher else "lower is better"
 
     @property
     def gap(self) -> str:
@@ -60,8 +60,7 @@ class Measured:
 
 def measured(evidence: Json) -> Measured:
     score = words.field(evidence, "score", 20) or "sppl"
-    unit = words.field(evidence, "unit", 30) or {"ifd": "ratio", "cosine": "cosine"}.get(score, NATS)
-    return Measured(score, unit)
+    return Measured(score, words.field(evidence, "unit", 30) or unit(score))
 
 
 def interval(raw: Json, value: str) -> Estimate:
@@ -89,13 +88,11 @@ def named(name: object) -> str:
 class Answers:
     """answers.parquet and questions.parquet.
 
-    `of`: by strategy, by id of the question, the row of its answer. `questions`: by id, in order. `statuses`: by strategy, how
-    many answers have which.
+    `of`: by strategy, by id of the question, the row of its answer. `questions`: by id, in order.
     """
 
     of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     questions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    statuses: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def values(self, strategy: str, score: str) -> dict[str, float]:
         """What is known of a score, by id."""
@@ -112,10 +109,7 @@ def answers(folder: Path) -> Answers:
     for row in table(folder / "questions.parquet", lambda data: data):
         found.questions[str(row.get("id"))] = row
     for row in table(folder / "answers.parquet", lambda data: data):
-        strategy, status = str(row.get("strategy")), str(row.get("status") or "error")
-        found.of.setdefault(strategy, {}).setdefault(str(row.get("id")), row)
-        counts = found.statuses.setdefault(strategy, {})
-        counts[status] = counts.get(status, 0) + 1
+        found.of.setdefault(str(row.get("strategy")), {}).setdefault(str(row.get("id")), row)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmlabel.report import words
 from llmlabel.report.parts import Estimate, part, parts, sentence, whole
-from llmlabel.report.select_read import Measured, interval, listed, named, texts
+from llmlabel.report.select_read import interval, listed, named, texts
 from llmlabel.report.select_table import Row, Strategies
 
 Json = Mapping[str, Any]
@@ -51,22 +51,29 @@ def _how_far(row: Row) -> str:
     return words.count(row.of or 0, "answer") + (", then dropped" if row.dropped else "")
 
 
-def exemplars(raw: Json, how: Measured) -> list[str]:
+def exemplars(metrics: Json) -> list[str]:
     """What became of the target's own answers, in sentences; none where the run says nothing."""
-    asked, pool, right = (whole(raw, key) for key in ("asked", "pool", "correct"))
-    lines = []
-    if asked is not None:
-        checked = f"; {right:,} of them right" if right is not None and raw.get("kind") == "verified" else ""
-        lines.append(f"The target itself wrote {words.count(asked, 'answer')}{checked}.")
-    if pool is not None:
-        kind = {"verified": "verified ", "unverified": "unverified "}.get(words.field(raw, "kind", 20), "")
-        lines.append(f"{words.count(pool, f'{kind}answer')} could stand before a prompt as examples of how it writes.")
-    used = raw.get("used")
-    if used is False or used == 0:
-        lines.append("They were not used" + (": plain perplexity decides instead." if how.score == "ppl" else "."))
-    elif isinstance(used, int) and not isinstance(used, bool):
-        lines.append(f"{used:,} stood before each prompt, never one to the same prompt, the same for every strategy.")
-    return [*lines, *sentence(raw)]
+    raw = part(metrics, "exemplars")
+    if not raw:
+        return []
+    if not part(metrics, "own"):
+        return [
+            "The target was not asked for answers of its own, so they neither stand before a prompt nor serve as a reference."
+        ]
+    used, asked, right = (whole(raw, key) for key in ("used", "asked", "pool"))
+    told = (
+        [f"The target answered {right:,} of {words.count(asked, 'prompt')} in a way that could be used."]
+        if asked and right is not None
+        else []
+    )
+    lines = sentence(raw) or told
+    if used:
+        lines.append(
+            f"{words.count(used, 'answer')} of its own in all: never one to the same prompt, and the same for every strategy."
+        )
+    if raw.get("kind") == "unverified":
+        lines.append("Nothing says whether they are right.")
+    return lines
 
 
 def shares(raw: Json) -> list[tuple[str, float]]:
@@ -94,9 +101,23 @@ def pilot(raw: Json) -> Pilot | None:
     rows = [(named(name), values, _mean(values)) for name, values in found]
     gap = interval({"gap": raw.get("difference"), "gap_interval": raw.get("interval")}, "gap")
     tests, accepted = whole(raw, "tests"), raw.get("accepted") is True
-    on = f" Tested on {words.count(tests, 'prompt')} that none of them learnt from." if tests else ""
+    on = f" Tested on {words.count(tests, 'prompt')} that it had not learnt from." if tests else ""
     seeds = max((len(values) for _, values, _ in rows), default=0)
-    return Pilot(_piloted(names, gap, accepted) + on, sentence(raw, "reason"), seeds, rows, words.figure(raw.get("untrained")), accepted)
+    untrained = words.figure(raw.get("untrained"))
+    said = [*sentence(raw, "reason"), *_doubts(raw, rows, untrained)]
+    return Pilot(_piloted(names, gap, accepted) + on, said, seeds, rows, untrained, accepted)
+
+
+def _doubts(raw: Json, rows: Sequence[tuple[str, list[float | None], float]], untrained: float | None) -> list[str]:
+    said, failed = [], whole(raw, "failed")
+    if untrained is not None and rows and all(mean <= untrained for *_, mean in rows):
+        said.append("Neither is better than the target was before: this training taught nothing that the test asks for.")
+    if failed:
+        said.append(f"{words.count(failed, 'answer')} to test prompts failed, and count as wrong.")
+    long = {name: n for name, n in words.figures(part(raw, "left_out")).items() if n}
+    return said + [f"Left out as too long: {words.listed([f'{n:,} rows of {named(name)}' for name, n in long.items()])}."] * bool(
+        long
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -108,13 +129,17 @@ def _piloted(names: Sequence[str], gap: Estimate, accepted: bool) -> str:
     if len(names) < 2 or gap.value is None:
         return "The pilot has no result."
     ahead, behind = (named(name) for name in (names if gap.value >= 0 else names[::-1])[:2])
-    ends = "" if gap.low is None or gap.high is None else f" (95% interval of the first less the second {_points(gap.low)} to {_points(gap.high)})"
+    ends = (
+        ""
+        if gap.low is None or gap.high is None
+        else _interval(*((gap.low, gap.high) if gap.value >= 0 else (-gap.high, -gap.low)))
+    )
     told = f"Trained on {ahead}, the target is right {abs(100 * gap.value):.1f} points more often than trained on {behind}{ends}"
     return f"{told}: {'more than chance' if accepted else 'which may be chance'}."
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _interval(low: float, high: float) -> str:
+    return f" (95% interval {100 * low:+.1f} to {100 * high:+.1f})"
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import Any
 from llmlabel.report import words
 from llmlabel.report.align_read import Passage, passage
 from llmlabel.report.parts import whole
-from llmlabel.report.select_read import OWN, Answers, Measured, named, two
+from llmlabel.report.select_read import Answers, Measured, named, two
 from llmlabel.report.select_table import Strategies
+from llmlabel.selection.answers import OWN
 
 PROMPT, ANSWER, MOST = 700, 700, 12  # characters shown, and answers to one question
 
@@ -25,7 +26,7 @@ class Side:
     score: str
     said: list[str]
     text: Passage
-    best: bool
+    chosen: bool
     own: bool
 
 
@@ -73,13 +74,13 @@ def _chosen(scores: Mapping[str, Mapping[str, float]], order: Sequence[str], hig
 
 def _question(why: str, key: str, shown: Strategies, given: Answers, how: Measured) -> Question:
     asked = given.questions.get(key, {})
-    order = [(row.key, row.best) for row in shown.rows] + [(OWN, False)]
-    sides = [_side(name, given.of[name][key], best, how) for name, best in order if key in given.of.get(name, {})]
+    order = [(row.key, row.mark == "chosen") for row in shown.rows] + [(OWN, False)]
+    sides = [_side(name, given.of[name][key], chosen, how) for name, chosen in order if key in given.of.get(name, {})]
     gold = words.clean(asked["gold"], 200) if asked.get("gold") is not None else ""
     return Question(why, passage(asked.get("prompt") or key, PROMPT), gold, sides[:MOST], max(0, len(sides) - MOST))
 
 
-def _side(name: str, row: Mapping[str, Any], best: bool, how: Measured) -> Side:
+def _side(name: str, row: Mapping[str, Any], chosen: bool, how: Measured) -> Side:
     correct, score, tokens = _told(row.get("correct")), words.figure(row.get(how.score)), whole(row, "tokens")
     said = [words.count(tokens, "token")] if tokens is not None else []
     said += ["cut off"] if _told(row.get("truncated")) else []
@@ -88,7 +89,9 @@ def _side(name: str, row: Mapping[str, Any], best: bool, how: Measured) -> Side:
     if status not in ("", "ok", "truncated"):
         said.append(f"{status}: {words.field(row, 'reason', 160)}".removesuffix(": "))
     mark = "" if correct is None else "right" if correct else "wrong"
-    return Side(named(name), mark, "" if score is None else two(score), said, passage(row.get("text"), ANSWER), best, name == OWN)
+    return Side(
+        named(name), mark, "" if score is None else two(score), said, passage(row.get("text"), ANSWER), chosen, name == OWN
+    )
 
 
 def _told(value: Any) -> bool | None:

@@ -9,18 +9,21 @@ from typing import Any
 
 from llmlabel.report import words
 from llmlabel.report.parts import Estimate, part, parts, texts, whole
-from llmlabel.report.select_read import OWN, SCORES, Answers, Measured, between, interval, named, two
+from llmlabel.report.select_read import SCORES, Answers, Measured, between, interval, named, two
+from llmlabel.report.select_read import texts as names_of
+from llmlabel.selection.answers import OWN
 
 Json = Mapping[str, Any]
 MOST = 40  # strategies
-GATES = {  # name, what passes, whether its values are shares
-    "answered": ("Answered", "enough prompts have a whole answer", True),
-    "scored": ("Scored", "enough answers have a score", True),
-    "correctness": ("Right", "sure to be right so often", True),
-    "truncation": ("Cut off", "no more answers are cut off", True),
-    "leakage": ("Tells of a hint", "no more answers tell that their writer was shown the right one", True),
-    "collapse": ("Diversity", "no more alike than this", False),
-    "short": ("Length", "median tokens", False),
+FACTS = ("correctness", "truncation", "length_ratio", "diversity", "tokens")
+GATES = {  # name, what it looks at, how its bound is written, whether its values are shares
+    "answered": ("Answered", "prompts with a whole answer", "≥ ", True),
+    "scored": ("Scored", "answers with a score", "≥ ", True),
+    "correctness": ("Right, at least", "the lower end of the interval of right answers", "≥ ", True),
+    "truncation": ("Cut off", "answers that are cut off", "< ", True),
+    "leakage": ("Tells of a hint", "answers that tell that their writer was shown the right one", "< ", True),
+    "collapse": ("Diversity", "how different the answers are", "≥ ", False),
+    "short": ("Length", "tokens of the middle answer", "> ", False),
 }
 
 
@@ -38,7 +41,7 @@ class Gate:
 @dataclass
 class Row:
     """One strategy, or the target itself. `place`: 1 is best, "" where it is not ranked; `out`: why it is not, or when it was
-    dropped; `of`: answers that were scored; `facts`: what else is known, in words, by the names in `FACTS`."""
+    dropped; `of`: answers that were scored; `facts`: what else is known, in words, by `FACTS`; `mark`: chosen, tied or ""."""
 
     name: str
     key: str
@@ -56,6 +59,7 @@ class Row:
     cost: float | None
     gates: list[Gate] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    mark: str = ""
 
     @property
     def best(self) -> bool:
@@ -70,6 +74,11 @@ class Row:
         return between(self.mean)
 
     @property
+    def perplex(self) -> str:
+        value = self.perplexity
+        return words.NONE if value is None else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+    @property
     def behind(self) -> str:
         return words.NONE if self.best or self.gap.value is None else f"{self.gap.value:+.2f}".replace("-0.00", "+0.00")
 
@@ -80,9 +89,6 @@ class Row:
     @property
     def chance(self) -> str:
         return words.NONE if self.p is None or self.best else "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
-
-
-FACTS = {"correctness": "Right", "truncation": "Cut off", "length_ratio": "Length", "diversity": "Diversity", "tokens": "Tokens"}
 
 
 @dataclass
@@ -103,22 +109,24 @@ class Strategies:
 
 def strategies(metrics: Json, evidence: Json, how: Measured, given: Answers) -> Strategies:
     """From `ranking`, `scores` and `own` of metrics.json; names alone where there is no ranking yet."""
-    scores = part(metrics, "scores")
+    scores, chosen = part(metrics, "scores"), part(metrics, "decision").get("strategy")
     ranked = parts(evidence, "ranking") or [{"strategy": name} for name in [*scores, *given.strategies]]
     found = {str(one["strategy"]): one for one in reversed(ranked) if one.get("strategy") is not None}
     rows = [_row(raw, part(scores, key), how) for key, raw in reversed(found.items())]
     rows.sort(key=lambda row: float(row.place or "inf"))
+    tied = names_of(evidence, "tied", MOST)
+    for row in rows:
+        row.mark = "chosen" if row.key == chosen else "tied" if tied and (row.best or row.key in tied) else ""
     raw = part(metrics, "own")
     own = _row({"strategy": OWN, "passed": True}, raw, how) if raw else None
     order = list(dict.fromkeys([*GATES, *(gate.gate for row in rows for gate in row.gates)]))
     checks = [(gate, *_gate_name(gate)) for gate in order if any(g.gate == gate for row in rows for g in row.gates)]
-    notes = texts(evidence, "notes", 12, 500)
+    notes = list(dict.fromkeys([*texts(evidence, "notes", 12, 500), *texts(metrics, "notes", 12, 500)]))
     return Strategies(rows[:MOST], own, max(0, len(rows) - MOST), checks, notes, _others(rows[:MOST], own, metrics, how))
 
 
 def _gate_name(gate: str) -> tuple[str, str]:
-    name, means, _ = GATES.get(gate, (words.clean(gate, 40), "", False))
-    return name, means
+    return GATES.get(gate, (words.clean(gate, 40), ""))[:2]
 
 
 def _row(raw: Json, known: Json, how: Measured) -> Row:
@@ -162,13 +170,16 @@ def _facts(known: Json) -> dict[str, str]:
 def _gate(raw: Json) -> Gate:
     gate, note = words.field(raw, "gate", 40), words.field(raw, "note", 400)
     value, bound = (_said(gate, words.figure(raw.get(key))) for key in ("value", "bound"))
+    bound = GATES[gate][2] + bound if bound and gate in GATES else bound
     return Gate(gate, value, bound, raw.get("passed") is not False, f"{note[:1].upper()}{note[1:]}")
 
 
 def _said(gate: str, value: float | None) -> str:
     if value is None:
         return ""
-    return words.percent(value) if GATES.get(gate, ("", "", False))[2] else two(value) if gate == "collapse" else f"{value:.3g}"
+    return (
+        words.percent(value) if GATES.get(gate, ("", "", "", False))[3] else two(value) if gate == "collapse" else f"{value:.3g}"
+    )
 
 
 def _others(rows: Sequence[Row], own: Row | None, metrics: Json, how: Measured) -> list[tuple[str, str, list[tuple[str, str]]]]:

@@ -15,7 +15,7 @@ from llmlabel.report.select_decision import Decision, decision
 from llmlabel.report.select_read import Answers, Measured, answers, measured
 from llmlabel.report.select_rest import Looks, Pilot, Written, exemplars, looks, pilot, shares, written
 from llmlabel.report.select_sides import Question, questions
-from llmlabel.report.select_table import FACTS, Strategies, strategies
+from llmlabel.report.select_table import Strategies, strategies
 
 Json = Mapping[str, Any]
 
@@ -24,11 +24,11 @@ Json = Mapping[str, Any]
 class SelectSection:
     """All of it; what a run does not have is None or empty."""
 
+    title: str
     summary: list[str]
     how: Measured
     decision: Decision
     strategies: Strategies
-    facts: dict[str, str]
     charts: Charts
     looks: Looks | None
     exemplars: list[str]
@@ -48,17 +48,17 @@ def select_section(folder: Path, files: RunFiles) -> SelectSection:
     evidence = part(part(metrics, "decision"), "evidence")
     how = measured(evidence)
     shown = strategies(metrics, evidence, how, given)
-    told = decision(files.run, metrics, how, shown, given)
     tried = pilot(part(metrics, "pilot"))
+    told = decision(files.run, metrics, how, shown, given, tried)
     return SelectSection(
-        summary=[told.answer, *([tried.answer] if tried else []), *_asked(files.run, shown, given)],
+        title="Which answers to train on",
+        summary=[told.answer, *([tried.answer] if tried and not tried.accepted else []), *_asked(files.run, shown, given)],
         how=how,
         decision=told,
         strategies=shown,
-        facts=FACTS,
         charts=charts(shown, given, how),
         looks=looks(evidence, shown),
-        exemplars=exemplars(part(metrics, "exemplars"), how),
+        exemplars=exemplars(metrics),
         questions=questions(shown, given, how),
         per_prompt=shares(part(metrics, "per_prompt")),
         pilot=tried,
@@ -67,12 +67,14 @@ def select_section(folder: Path, files: RunFiles) -> SelectSection:
 
 
 def _asked(run: Json, shown: Strategies, given: Answers) -> list[str]:
-    """What was compared, for which model."""
-    config = part(run, "config")
-    target = words.field(config, "target", 120)
-    many = len(shown.rows) + shown.hidden
-    if not many:
-        return []
+    """What was compared, for which model, and what is not as usual."""
+    config, many = part(run, "config"), len(shown.rows) + shown.hidden
+    target, old = words.field(config, "target", 120), words.field(config, "from_run", 160)
     on = f" on {words.count(len(given.questions), 'prompt')}" if given.questions else ""
-    to = f", for the target {target}" if target else ""
-    return [f"{words.count(many, 'way', 'ways')} of writing answers compared{on}{to}."]
+    seen = words.count(many, "way of writing answers was looked at", "ways of writing answers were compared")
+    lines = [f"{seen}{on}{f', for the target {target}' if target else ''}."] if many else []
+    if old:
+        lines.append(f"That is the decision of an earlier run, {old}; this one wrote the training rows.")
+    if config.get("choose") == "per_prompt":
+        lines.append("The training rows hold, for each prompt, the answer the target finds likeliest.")
+    return lines

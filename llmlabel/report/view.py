@@ -15,6 +15,7 @@ from llmlabel.report.graph import GraphSection, graph_section, is_graph
 from llmlabel.report.growth import Growth, growth
 from llmlabel.report.map import Drawing, cloud_map
 from llmlabel.report.plots import Cloud, Mark
+from llmlabel.report.select_view import SelectSection, is_select, select_section
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Page:
     audit: Audit | None
     graph: GraphSection | None
     align: AlignSection | None
+    select: SelectSection | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
@@ -80,26 +82,29 @@ def gather(folder: Path, files: RunFiles) -> Page:
     audited = audit(folder, files)
     graph = graph_section(folder, files, looks) if is_graph(files) else None
     align = align_section(folder, files) if is_align(files) else None
-    files = replace(files, rows=Rows()) if align else files  # it counts lists, each flow in words of its own
-    own = align or audited or graph
+    select = select_section(folder, files) if is_select(files) else None
+    lists = align or select
+    files = replace(files, rows=Rows()) if lists else files  # it counts lists or answers, each flow in words of its own
+    own = lists or audited or graph
     untitled = "Labels that may be wrong" if audited else "Labels for a graph" if graph else "A taxonomy of texts"
     return Page(
-        title=words.clean(use_case, 200) or (align.title if align else untitled),
+        title=words.clean(use_case, 200) or (lists.title if lists else untitled),
         run_name=words.clean(folder.resolve().name, 80),
         started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
         summary=own.summary if own else _summary(files),
         statuses=_statuses(files),
-        evidence=None if graph or align else evidence(files, folder.name),
+        evidence=None if graph or lists else evidence(files, folder.name),
         audit=audited,
         graph=graph,
         align=align,
+        select=select,
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),
         drawing=drawing,
         growth=growth(files.induction, files.taxonomy),
-        scores=quality.Scores() if graph or align else quality.scores(files.metrics),
-        student=None if graph or align else quality.student(files.metrics),
+        scores=quality.Scores() if graph or lists else quality.scores(files.metrics),
+        student=None if graph or lists else quality.student(files.metrics),
         failures=account.failed(files),
         cost=account.cost(files.run),
         redo=account.redo(files.run),

@@ -96,15 +96,11 @@ class Table:
     def empty(cls, strategies: Sequence[str], ids: Sequence[str], scores: Sequence[str] = ("sppl",)) -> Table:
         """All unknown."""
         size = (len(strategies), len(ids))
-
-        def unknown() -> FloatArray:
-            return np.full(size, np.nan)
-
-        each = [np.full(size[0], np.nan) for _ in range(2)]
-        return cls(
-            list(strategies), list(ids), {name: unknown() for name in scores}, *(unknown() for _ in range(5)), *each,
-            asked=np.zeros(size, bool),
-        )  # fmt: skip
+        pairs = ("correct", "truncated", "leaks", "tokens", "length_ratio")
+        unknown: dict[str, FloatArray] = {name: np.full(size, np.nan) for name in pairs}
+        unknown |= {name: np.full(size[0], np.nan) for name in ("diversity", "cost")}
+        by_name = {name: np.full(size, np.nan) for name in scores}
+        return cls(strategies=[*strategies], ids=[*ids], scores=by_name, asked=np.zeros(size, bool), **unknown)
 
     @property
     def answered(self) -> NDArray[np.bool_]:

@@ -90,7 +90,7 @@ def decide(
         _by_score(found, margin, clear, alpha)
     else:
         _without_score(found)
-    found.reason += reasons.out(found.rows)
+    found.reason += reasons.gone(found.rows) + reasons.out(found.rows)
     found.notes += reasons.caveats(found.rows, score, len(table.ids))
     return found
 
@@ -108,7 +108,7 @@ def _by_score(found: Decision, margin: float, clear: float, alpha: float) -> Non
     else:
         found.verdict = "clear" if nats and (second.gap or 0.0) >= clear else "weak"
         found.strategy, found.chosen_for = best.strategy, "fit"
-        found.reason.append(f"The next, {reasons.behind(second, found.score, len(others))}.")
+        found.reason.append(f"Next comes {second.strategy}: {reasons.behind(second, found.score, len(others))}.")
     if nats:
         found.reason.append(reasons.RECORDS)
     if nats and found.chosen_for == "cost":
@@ -118,11 +118,14 @@ def _by_score(found: Decision, margin: float, clear: float, alpha: float) -> Non
 def _cheapest(found: Decision, tied: list[Row]) -> None:
     """Of the best and those tied with it, in order of fit."""
     priced = [row for row in tied if row.cost is not None]
+    same = len(priced) == len(tied) and len({row.cost for row in priced}) == 1  # as where all are local
+    priced = [] if same else priced
     costs = {row.strategy: row.cost if priced else row.tokens for row in (priced or tied)}
     known = {name: cost for name, cost in costs.items() if cost is not None}
     what = "US dollars for 1,000 answers" if priced else "tokens per answer"
     if not priced:
-        found.reason.append("No price is known: the tokens of an answer, by the target's tokenizer, stand for its cost.")
+        why = "All cost the same" if same else "No price is known"
+        found.reason.append(f"{why}: the tokens of an answer, by the target's tokenizer, stand for its cost.")
     elif len(priced) < len(tied):
         unknown = reasons.listed([row.strategy for row in tied if row.cost is None])
         found.reason.append(

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmlabel.errors import DataError
 from llmlabel.selection.answers import Table
-from llmlabel.selection.gates import Checked, gates
+from llmlabel.selection.gates import Checked, gates, scored
 from llmlabel.stats import alike
 
 FloatArray = NDArray[np.float64]
@@ -30,9 +29,7 @@ def losses(table: Table, score: str) -> FloatArray:
 
     Raises: DataError for a score the table does not have.
     """
-    if score not in table.scores:
-        raise DataError(f"no score {score}: the answers have {', '.join(table.scores) or 'none'}")
-    return -table.scores[score] if score in HIGHER_IS_BETTER else table.scores[score]
+    return -scored(table, score) if score in HIGHER_IS_BETTER else scored(table, score)
 
 
 def common(loss: FloatArray) -> NDArray[np.bool_]:

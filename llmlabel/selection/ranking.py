@@ -65,38 +65,41 @@ def ranked(table: Table, score: str, dropped: Mapping[str, dict[str, Any]], seed
     Contenders are the strategies that pass the gates and were not dropped. Nobody has a rank where they have fewer than 3 prompts
     in common. Dropped ones that pass are ranked by the gap on the prompts they have, never first.
     """
-    checked, loss = gates(table, score), losses(table, score)
+    loss, checked = losses(table, score), gates(table, score)
     rows = [Row(name, checked[name], dropped.get(name)) for name in table.strategies]
+    sign = -1 if score in HIGHER_IS_BETTER else 1
     contenders = [s for s, row in enumerate(rows) if row.contends]
     shared = common(loss[contenders])
+    comparable = bool(contenders) and int(shared.sum()) >= FEWEST
     for s, row in enumerate(rows):
         row.cost, row.tokens = _known(table.cost[s]), _mean(table.tokens[s])
-        _describe(row, loss[s, shared] if row.contends else loss[s], score, seed)
-    if contenders and shared.sum() >= FEWEST:
-        best = _compare([rows[s] for s in contenders], loss[contenders][:, shared], seed)
+        if not (comparable and row.contends):
+            values = loss[s][~np.isnan(loss[s])] * sign
+            _describe(row, values, bootstrap_means(values, seed=seed)[:, 0] if len(values) else values)
+    if comparable:
+        best = contenders[_compare([rows[s] for s in contenders], loss[contenders][:, shared], sign, seed)]
         for s, row in enumerate(rows):
             if not row.contends:
-                _behind(row, loss[s] - loss[contenders[best]], seed)
+                _behind(row, loss[s] - loss[best], seed)
         ranks = [row for row in rows if row.checked.passed and row.gap is not None]
-        ranks.sort(key=lambda row: (row is not rows[contenders[best]], row.gap, row.strategy))
+        ranks.sort(key=lambda row: (row is not rows[best], row.gap, row.strategy))
         for rank, row in enumerate(ranks, 1):
             row.rank = rank
     return sorted(rows, key=lambda row: (row.rank is None, row.rank, row.strategy))
 
 
-def _describe(row: Row, loss: FloatArray, score: str, seed: int) -> None:
-    values = loss[~np.isnan(loss)] * (-1 if score in HIGHER_IS_BETTER else 1)
+def _describe(row: Row, values: FloatArray, draws: FloatArray) -> None:
     row.n = len(values)
     if row.n:
-        row.mean = float(values.mean())
-        row.interval = _interval(bootstrap_means(values, seed=seed)[:, 0])
+        row.mean, row.interval = float(values.mean()), _interval(draws)
 
 
-def _compare(rows: list[Row], loss: FloatArray, seed: int) -> int:
+def _compare(rows: list[Row], loss: FloatArray, sign: int, seed: int) -> int:
     """Contenders (C, n) on their common prompts. Returns: which is the best."""
     draws, best = bootstrap_means(loss, seed=seed), int(loss.mean(axis=1).argmin())
     first = draws <= draws.min(axis=1, keepdims=True) + EQUAL  # equal ones share a draw
     for c, (row, share) in enumerate(zip(rows, (first / first.sum(axis=1, keepdims=True)).mean(axis=0), strict=True)):
+        _describe(row, loss[c] * sign, draws[:, c] * sign)
         row.gap = float((loss[c] - loss[best]).mean())
         row.gap_interval = _interval(draws[:, c] - draws[:, best])
         row.first_share = float(share)

@@ -12,8 +12,8 @@ from llmlabel.selection.ranking import Row
 UNITS = {"sppl": "nats per token", "ppl": "nats per token", "ifd": "ratio", "cosine": "cosine"}
 RECORDS = (
     "In the published records of self-aligned perplexity (51 comparisons of 6 or 7 strategies, arXiv 2502.11779, analysed "
-    "again), the better scored of two strategies also trained better in about 50 % of the cases with a gap below 0.1 nats per token, "
-    "in 62 % from 0.1 to 0.2, and in 71 % above 0.2: even a clear gap is right in about 70 % of the cases only. "
+    "again), the better scored of two strategies also trained better in about 50 % of the cases with a gap below 0.1 nats per "
+    "token, in 62 % from 0.1 to 0.2, and in 71 % above 0.2: even a clear gap is right in about 70 % of the cases only. "
     "A pilot training is the check."
 )
 TIES_COST = "In the same records, taking the cheapest of tied strategies cost about 0.1 points of accuracy."
@@ -40,7 +40,9 @@ def behind(row: Row, score: str, comparisons: int) -> str:
         sure = f"dropped after {prompts(row.dropped['look'])}, by what was known then"
     else:
         sure = f"{p_value(row.p_holm)} after Holm over {comparisons} comparison{'s' * (comparisons != 1)}"
-    return f"{row.strategy} is {row.gap:.3f} {unit(score)} worse (95 % interval {low:.3f} to {high:.3f}; {sure})"
+    gap = np.nan if row.gap is None else row.gap
+    worse = f"{abs(gap):.3f} {unit(score)} {'better' if gap < 0 else 'worse'}"
+    return f"{worse} (95 % interval of the gap {low:.3f} to {high:.3f}; {sure})"
 
 
 def tie(best: Row, tied: Sequence[Row], score: str, comparisons: int) -> list[str]:
@@ -51,7 +53,8 @@ def tie(best: Row, tied: Sequence[Row], score: str, comparisons: int) -> list[st
     if same:
         found.append(f"{listed([*same, best.strategy])} have the same score on every prompt: their answers may be identical.")
     if rest:
-        found.append(f"Not told apart from {best.strategy}: {'; '.join(behind(row, score, comparisons) for row in rest)}.")
+        told = "; ".join(f"{row.strategy}, {behind(row, score, comparisons)}" for row in rest)
+        found.append(f"Not told apart from {best.strategy}: {told}.")
     return found
 
 
@@ -59,6 +62,12 @@ def out(rows: Sequence[Row]) -> list[str]:
     """Who the gates keep out, and by which."""
     failed = [(row.strategy, row.checked.failed) for row in rows if row.checked.failed]
     return [f"{name} is not ranked: {'; '.join(f'{g.gate} ({g.note})' for g in gates)}." for name, gates in failed]
+
+
+def gone(rows: Sequence[Row]) -> list[str]:
+    """Who was dropped early, and by whom."""
+    told = [f"{row.strategy} (after {prompts(row.dropped['look'])}, by {row.dropped['by']})" for row in rows if row.dropped]
+    return [f"Dropped early, as clearly behind: {', '.join(told)}."] if told else []
 
 
 def caveats(rows: Sequence[Row], score: str, total: int) -> list[str]:

@@ -144,8 +144,8 @@ class _Shape:
         shown = self.pool.before(question) if self.pool else ()
         if self.form == "chat":
             return chat_turns(question, shown)
-        exemplars = [{"question": q.text, "answer": _text(a)} for q, a in shown]
-        return self.prompts.get(PLAIN).render(exemplars=exemplars, question=question.text)[-1]["content"]
+        exemplars = [{"prompt": q.text, "answer": _text(a)} for q, a in shown]
+        return self.prompts.get(PLAIN).render(exemplars=exemplars, prompt=question.text)[-1]["content"]
 
     def answers(self, texts: Sequence[str]) -> list[str]:
         """After a text that ends in a word, an answer begins with the blank its first token holds."""

@@ -30,6 +30,7 @@ VALUES = {
     "name": "Cards", "keywords": ["card", "loss"], "task": "Order them.",
     "shots": [SimpleNamespace(text=HOSTILE, codes="A", name="Cards"), SimpleNamespace(text="my loan", codes="B", name="Loans")],
     "candidates": [LABELS, LABELS[:1]],
+    "prompt": HOSTILE, "gold": HOSTILE, "draft": HOSTILE, "exemplars": [{"prompt": "my loan", "answer": HOSTILE}],
     "criteria": "Which is right?", "first": HOSTILE, "second": "my loan", "answer": HOSTILE,
     "answers": [SimpleNamespace(code="A", text=HOSTILE), SimpleNamespace(code="B", text="my loan")],
     "demonstrations": [

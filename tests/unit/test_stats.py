@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_1samp, ttest_rel
 
 from llmlabel import stats
 
@@ -52,6 +52,46 @@ def test_bootstrap_of_a_mean_is_about_the_normal_interval() -> None:
 def test_bootstrap_draws_arrays_together() -> None:
     x = np.arange(50.0)
     assert stats.bootstrap(lambda a, b: float(np.mean(a - b)), [x, x + 3], seed=0) == (-3.0, -3.0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 4), st.integers(2, 30), st.integers(0, 99))
+def test_bootstrap_means_draws_the_same_columns_for_all_rows(rows: int, n: int, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(rows, n))
+    drawn = stats.bootstrap_means(np.vstack([x, x[0] + 2]), seed=seed, draws=50)
+    assert drawn.shape == (50, rows + 1)
+    np.testing.assert_allclose(drawn[:, -1] - drawn[:, 0], 2.0)
+    assert (drawn >= np.append(x.min(axis=1), x[0].min() + 2) - 1e-9).all()
+    np.testing.assert_array_equal(stats.bootstrap_means(x, seed=seed, draws=50), stats.bootstrap_means(x, seed=seed, draws=50))
+
+
+def test_bootstrap_means_spreads_as_the_mean_does() -> None:
+    x = np.random.default_rng(0).normal(size=400)
+    drawn = stats.bootstrap_means(x, seed=1)
+    assert drawn.mean() == pytest.approx(x.mean(), abs=0.01) and drawn.std() == pytest.approx(x.std() / 20, rel=0.1)
+    assert stats.bootstrap(np.mean, [x], seed=1) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        stats.bootstrap_means(np.zeros((2, 0)), seed=0)
+
+
+def test_mean_differs() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 30))
+    assert stats.mean_differs(a - b) == pytest.approx(ttest_rel(a, b).pvalue)
+    assert (stats.mean_differs([0.0, 1e-12, 0.0]), stats.mean_differs(np.arange(9) + 0.1 - np.arange(9))) == (1.0, 0.0)
+    with pytest.raises(ValueError, match="two values"):
+        stats.mean_differs([1.0])
+
+
+def test_sign_test_is_mcnemars_of_0_and_1() -> None:
+    a, b = [1, 1, 1, 1, 1, 0, 1, np.nan], [0, 0, 0, 0, 0, 1, 1, 0]
+    assert stats.sign_test(a, b) == pytest.approx((1 + 6) / 64)  # 5 of 6 or more
+    assert stats.sign_test(b, a) == pytest.approx(63 / 64)
+    assert stats.sign_test([1, np.nan], [1, 0]) == 1.0
+
+
+def test_alike_but_for_rounding() -> None:
+    assert stats.alike([5.0]) and stats.alike(np.arange(9) + 0.1 - np.arange(9)) and stats.alike([1e9, 1e9 + 0.1])
+    assert not stats.alike([0.0, 1e-6]) and not stats.alike([1.0, 1.001])
 
 
 def test_mean_below() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from llmlabel.errors import BackendError, ConfigError, RequestRejected
 from llmlabel.llm import grammar, weights
 from llmlabel.llm.batching import Batcher, batches, in_halves
-from llmlabel.llm.causal_lm import Branches, CausalLM
+from llmlabel.llm.causal_lm import Branches, CausalLM, Start
+from llmlabel.llm.families import families
 from llmlabel.llm.options import Options
 from llmlabel.llm.requests import Completion, EmbedRequest, Features, Request, ScoreRequest, request_json
 
@@ -85,7 +86,7 @@ class EmbeddedBackend:
     def _work(self, requests: Sequence[Request | ScoreRequest]) -> list[Completion | BackendError]:
         """Answers in order; a request that cannot be computed has its error, and the others go on."""
         answers: list[Any] = [None] * len(requests)
-        scored: dict[int, Branches] = {}
+        scored: dict[int, list[Branches]] = {}
         written: dict[int, Row] = {}
         for i, request in enumerate(requests):
             try:
@@ -95,43 +96,42 @@ class EmbeddedBackend:
                     written[i] = self._row(request)
             except BackendError as e:
                 answers[i] = e
-        for chunk in batches(list(scored), lambda i: scored[i].size, lambda i: self._score_bytes(scored[i]), self._lm.budget):
-            self._fill(answers, chunk, scored, self._score)
+        self._score(answers, scored)
         for chunk in batches(
             list(written), lambda i: len(written[i].prompt), lambda i: self._row_bytes(written[i]), self._lm.budget
         ):
             self._fill(answers, chunk, written, self._generate)
         return answers
 
-    def _fill(
-        self, answers: list[Any], chunk: list[int], rows: Mapping[int, Any], work: Callable[[Any], list[Completion]]
-    ) -> None:
+    def _fill(self, answers: Any, chunk: list[Any], rows: Mapping[Any, Any], work: Callable[[Any], list[Any]]) -> None:
         if self._batcher.stopping.is_set():
             raise BackendError("the model was closed")
         for i, answer in zip(chunk, in_halves(work, [rows[i] for i in chunk]), strict=True):
             answers[i] = answer
 
-    def _branches(self, request: ScoreRequest) -> Branches:
+    def _branches(self, request: ScoreRequest) -> list[Branches]:
         lm, prompt = self._lm, request.prompt
         head = lm.text_tokens(prompt, special=True) if isinstance(prompt, str) else lm.chat_tokens(prompt)
         tails = [lm.text_tokens(completion, special=False) for completion in request.completions]
         if not head or not tails or not all(tails):
             raise RequestRejected("an empty prompt or completion has no probability")
         lm.check_length(len(head) + max(map(len, tails)))
-        return Branches(head, tails)
+        return Branches(head, tails).parts(lm.tails)
 
     def _score_bytes(self, row: Branches) -> int:
         return self._lm.bytes_of(row.size, sum(map(len, row.tails)))
 
-    def _score(self, rows: Sequence[Branches]) -> list[Completion]:
-        answers = []
-        for row, scores in zip(rows, self._lm.score(rows), strict=True):
-            counts = [len(tail) for tail in row.tails]
-            rounded = [round(score, DIGITS) for score in scores]
-            answers.append(
-                Completion(scores=rounded, token_counts=counts, prompt_tokens=len(row.prompt), completion_tokens=sum(counts))
-            )
-        return answers
+    def _score(self, answers: list[Any], scored: Mapping[int, list[Branches]]) -> None:
+        """Each request is one row or several; rows that begin alike are computed after each other, their beginning once."""
+        rows = {(i, k): row for i, parts in scored.items() for k, row in enumerate(parts)}
+        sums: dict[tuple[int, int], Any] = {}
+        for shared, family in families({name: row.prompt for name, row in rows.items()}):
+            start = Start(self._lm, rows[family[0]].prompt[:shared]) if shared else None
+            work = partial(self._lm.score, start=start)
+            for chunk in batches(family, lambda n: rows[n].size, lambda n: self._score_bytes(rows[n]), self._lm.budget):
+                self._fill(sums, chunk, rows, work)
+        for i, parts in scored.items():
+            answers[i] = _scored(parts, [sums[i, k] for k in range(len(parts))])
 
     def _row(self, request: Request) -> Row:
         from llmlabel.llm.decoding import Row
@@ -169,6 +169,17 @@ class EmbeddedBackend:
             prompt_tokens=len(answer.row.prompt),
             completion_tokens=len(answer.tokens),
         )
+
+
+def _scored(rows: Sequence[Branches], found: Sequence[list[float] | BackendError]) -> Completion | BackendError:
+    """One request's rows put together; an error in one of them is the request's."""
+    if errors := [one for one in found if isinstance(one, BackendError)]:
+        return errors[0]
+    counts = [len(tail) for row in rows for tail in row.tails]
+    rounded = [round(score, DIGITS) for part in found if not isinstance(part, BackendError) for score in part]
+    return Completion(
+        scores=rounded, token_counts=counts, prompt_tokens=len(rows[0].prompt), completion_tokens=sum(counts)
+    )  # fmt: skip
 
 
 def connect(options: Options) -> EmbeddedBackend:
