@@ -41,7 +41,7 @@ LABELS = {  # domain: (name, what it means, a message, what it is about)
 }  # fmt: skip
 TAXONOMY = Taxonomy(labels=[Label(id=n, name=n, description=d) for n, d, _, _ in LABELS.values()])
 NAMES = ", ".join(name for name, *_ in LABELS.values())
-SHOWN = "\n\n".join(f"Message: {m}\nAnswer: This is about {what}.\nLabel: {name}" for name, _, m, what in LABELS.values())
+SHOWN = "\n\n".join(f"Message: {m}\nAnswer: This is about {what}. Label: {name}" for name, _, m, what in LABELS.values())
 HEAD = f"Say what each message is about and end with a label: {NAMES}."
 
 
@@ -50,7 +50,7 @@ def texts(data: str, split: str, n: int, seed: int) -> list[Example]:
     rows = pq.read_table(data, columns=["id", "split"]).to_pylist()
     inside = {str(row["id"]) for row in rows if row["split"] == split}
     piles: dict[str, dict[str, Example]] = {domain: {} for domain in LABELS}
-    for example in read_examples(data, gold_column="label_coarse"):
+    for example in read_examples(data, text_column="text", gold_column="label_coarse"):
         if example.id in inside and example.gold in piles:
             piles[example.gold].setdefault(example.text.casefold(), example)
     rng = random.Random(seed)

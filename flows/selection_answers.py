@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmlabel.flows.labelling import ask_in_shards
-from llmlabel.selection.strategies import Strategy
 
 from llmlabel.llm import Client
 from llmlabel.llm.ledger import NANO
 from llmlabel.records import slug
 from llmlabel.selection import generate
 from llmlabel.selection.answers import Answer, Question
+from llmlabel.selection.strategies import Strategy
 from llmlabel.selection.verifiers import verifier
 
 if TYPE_CHECKING:
@@ -112,14 +112,15 @@ def checked(work: Work, question: Question, answer: Answer) -> Answer:
 
 
 def cost_of_1000(work: Work, name: str) -> float:
-    """US dollars for 1,000 answers as they were written here, with the drafts they rewrite; nan where no price is known."""
+    """US dollars for 1,000 answers: what the strategy says, else as they were written here, with the drafts they rewrite; nan
+    where no price is known."""
     strategy = next((s for s in work.plan.strategies if s.name == name), None)
     if strategy is None:
         return float("nan")
     own = strategy.cost
     price = writer(work, strategy).price
     asked = [a for a in work.answers[name].values() if a.wrote]
-    if price.known and asked:
+    if own is None and price.known and asked:
         own = sum(price.nano(a.read, a.wrote, batch=work.config.batch) for a in asked) / NANO / len(asked)
     if own is None:
         return float("nan")

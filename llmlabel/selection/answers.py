@@ -96,11 +96,15 @@ class Table:
     def empty(cls, strategies: Sequence[str], ids: Sequence[str], scores: Sequence[str] = ("sppl",)) -> Table:
         """All unknown."""
         size = (len(strategies), len(ids))
-        pairs = ("correct", "truncated", "leaks", "tokens", "length_ratio")
-        unknown: dict[str, FloatArray] = {name: np.full(size, np.nan) for name in pairs}
-        unknown |= {name: np.full(size[0], np.nan) for name in ("diversity", "cost")}
-        by_name = {name: np.full(size, np.nan) for name in scores}
-        return cls(strategies=[*strategies], ids=[*ids], scores=by_name, asked=np.zeros(size, bool), **unknown)
+
+        def unknown(*shape: int) -> FloatArray:
+            return np.full(shape, np.nan)
+
+        return cls(
+            strategies=[*strategies], ids=[*ids], scores={name: unknown(*size) for name in scores}, correct=unknown(*size),
+            truncated=unknown(*size), leaks=unknown(*size), tokens=unknown(*size), length_ratio=unknown(*size),
+            diversity=unknown(size[0]), cost=unknown(size[0]), asked=np.zeros(size, bool),
+        )  # fmt: skip
 
     @property
     def answered(self) -> NDArray[np.bool_]:

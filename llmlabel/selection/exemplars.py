@@ -7,12 +7,14 @@ answers are cut into groups, all strategies see the same group before a question
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 from llmlabel.errors import ConfigError
+from llmlabel.records import fold
 from llmlabel.selection.answers import Answer, Question
 
 Shown = tuple[Question, Answer]
@@ -52,7 +54,7 @@ class Pool:
         for question, answers in zip(questions, own, strict=True):
             usable = [a for a in answers if a.usable and not a.truncated and (a.correct or kind == "unverified")]
             if usable:
-                found.setdefault(_same(question), (question, usable[0]))
+                found.setdefault(fold(question.text), (question, usable[0]))
         least = max(least, 2 * k)
         kept = _of_bearable_length(list(found.values()), least)
         enough = len(kept) >= least
@@ -64,7 +66,7 @@ class Pool:
     def before(self, question: Question) -> tuple[Shown, ...]:
         """The `k` questions with own answers that stand before a question; its own text is never among them.
 
-        Raises: ConfigError for a question the pool was not made for, or where there are not enough answers.
+        Raises: ConfigError where there are not enough answers.
         """
         return self.groups[self.group(question)]
 
@@ -72,13 +74,11 @@ class Pool:
         """Questions of one group have the same exemplars. Raises: as `before`."""
         if not self.enough:
             raise ConfigError(f"no exemplars: {self.why}")
-        if question.id not in self.turns:
-            raise ConfigError(f"question {question.id!r} was not among those the exemplars were made for")
-        return self.turns[question.id]
-
-
-def _same(question: Question) -> str:
-    return " ".join(question.text.split()).casefold()
+        if question.id in self.turns:
+            return self.turns[question.id]
+        start = zlib.crc32(question.id.encode("utf-8", "surrogatepass"))  # of a question that came later
+        after = ((start + n) % len(self.groups) for n in range(len(self.groups)))
+        return next(g for g in after if all(fold(q.text) != fold(question.text) for q, _ in self.groups[g]))
 
 
 def _of_bearable_length(found: list[Shown], least: int) -> list[Shown]:
@@ -105,12 +105,12 @@ def _turns(questions: Sequence[Question], groups: Sequence[Sequence[Shown]]) -> 
     """For each question the group used least so far that lacks its text; of several the first after the last one taken."""
     if not groups:
         return {}
-    holds = [{_same(question) for question, _ in group} for group in groups]
+    holds = [{fold(question.text) for question, _ in group} for group in groups]
     used = [0] * len(groups)
     turns: dict[str, int] = {}
     last = -1
     for question in questions:
-        free = [g for g in range(len(groups)) if _same(question) not in holds[g]]
+        free = [g for g in range(len(groups)) if fold(question.text) not in holds[g]]
         last = min(free, key=lambda g: (used[g], (g - last - 1) % len(groups)))
         used[last] += 1
         turns[question.id] = last

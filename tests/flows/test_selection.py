@@ -63,11 +63,12 @@ def test_what_the_target_likes_wins_and_its_answers_become_rows(run: Run, tmp_pa
     metrics = read_json(tmp_path / "run" / "metrics.json")
     evidence = metrics["decision"]["evidence"]
     assert found["exit"] == 0 and found["verdict"] == "tie" and found["strategy"] in ("steps", "imitated")  # the same answers
-    assert evidence["score"] == "sppl" and metrics["exemplars"]["kind"] == "verified" and metrics["exemplars"]["pool"] == 32
+    assert evidence["score"] == "sppl" and metrics["exemplars"]["kind"] == "verified"
     by_name = {row["strategy"]: row for row in evidence["ranking"]}
     assert by_name["concise"]["dropped"]["look"] == 10 and by_name["concise"]["gap"] > 0.5
     assert evidence["saved_share"] == pytest.approx(30 / 160)
-    assert metrics["scores"]["steps"]["correctness"] == 1.0 and metrics["own"]["correctness"] == pytest.approx(0.8)
+    assert metrics["scores"]["steps"]["correctness"] == 1.0
+    assert metrics["own"]["correctness"] == metrics["exemplars"]["pool"] / 40 < 1
     assert metrics["scores"]["concise"]["cost_per_1000"] == pytest.approx(1.0)
     assert metrics["scores"]["rewritten"]["cost_per_1000"] == pytest.approx(5.0)  # with its draft
     made = rows(tmp_path / "run" / "sft.parquet")

@@ -108,7 +108,11 @@ def test_very_long_answers_are_left_out_as_long_as_enough_remain() -> None:
     assert (fewer.too_long, fewer.enough) == (2, True), "the shortest of them makes ten"
 
 
-def test_a_question_from_elsewhere_is_an_error() -> None:
+def test_a_question_that_comes_later_gets_the_same_exemplars_every_time_and_never_its_own_text() -> None:
     questions = asked(12)
-    with pytest.raises(ConfigError, match="'other'"):
-        Pool.of(questions, own(questions, [True] * 12)).before(Question("other", "Who?"))
+    pool = Pool.of(questions, own(questions, [True] * 12))
+    shown = {tuple(q.id for q, _ in pool.before(Question(f"later-{i}", "Who?"))) for i in range(60)}
+    assert shown == {tuple(q.id for q, _ in group) for group in pool.groups}
+    assert pool.before(Question("x", "Who?")) == pool.before(Question("x", "Who?"))
+    for n, question in enumerate(questions):
+        assert question.text not in {q.text for q, _ in pool.before(Question(f"copy-{n}", question.text))}
