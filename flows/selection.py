@@ -146,9 +146,9 @@ def try_out(work: Work) -> dict[str, Any] | None:
     from llmlabel.flows.selection_pilot import pilot
 
     found = pilot(work, (best[0], best[1]), learn, tests, work.taxonomy)
-    if found["accepted"]:
+    if found["better"]:
         told = work.made["decision"]
-        told["strategy"] = best[0] if found["difference"] > 0 else best[1]
+        told["strategy"] = found["better"]
         told["evidence"]["reason"].append(f"The pilot decides for {told['strategy']}: {found['reason']}")
     return found
 

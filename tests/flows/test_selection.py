@@ -159,6 +159,59 @@ def test_what_cannot_work_is_told_before_anything_is_asked(run: Run, settings: d
         run(**settings)
 
 
+def test_a_target_without_a_chat_template_and_an_answer_that_does_not_fit(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import tiny_policy
+
+    target = tiny_policy.save(tmp_path / "plain", template=None)
+
+    def answer(n: int) -> dict[str, str]:
+        sum_ = rule_target.gold(n)
+        return {"a": f"The sum is {sum_}. Answer: {sum_}", "b": "so " * (90 if n == 11 else 3) + f"Answer: {sum_}"}
+
+    found = run(**given(tmp_path, answer), target=target, verify="none", looks=[])
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert found["exit"] == 0 and metrics["decision"]["evidence"]["score"] == "ppl"
+    assert any("no chat template" in note for note in metrics["notes"]) and metrics["own"] is None
+    assert sum(metrics["unscored"].values()) == 1 and "fit" in next(iter(metrics["unscored"]))
+    answers = {(a["id"], a["strategy"]): a for a in rows(tmp_path / "run" / "answers.parquet")}
+    assert answers["q11", "b"]["ppl"] is None and answers["q11", "a"]["ppl"] > 0 and answers["q12", "b"]["ppl"] > 0
+
+
+@pytest.mark.slow
+def test_a_pilot_trains_a_real_target_and_a_killed_one_goes_on(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("trl")
+    import tiny_policy
+
+    from llmlabel.selection import pilot as training
+
+    settings = {
+        "target": tiny_policy.save(tmp_path / "policy"), "n": 16, "pilot": True, "pilot_seeds": 2, "pilot_tests": 12,
+        "pilot_epochs": 2, "learning_rate": 0.01, "max_answer_tokens": 16, "score": "ppl", "looks": [],
+    }  # fmt: skip
+    (tmp_path / "strategies.yaml").write_text(STRATEGIES.rpartition("\n  - {name: rewritten")[0])
+    train, trained = training.train, list[Path]()
+
+    def one_then_dies(rows: Any, folder: Path, *args: Any, **more: Any) -> Path:
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(folder)
+        return train(rows, folder, *args, **more)
+
+    monkeypatch.setattr(training, "train", one_then_dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(**settings)
+    monkeypatch.setattr(training, "train", train)
+    found = run(**settings)
+    pilot = read_json(tmp_path / "run" / "metrics.json")["pilot"]
+    assert found["exit"] in (0, 3) and pilot["strategies"] and pilot["tests"] == 12 and pilot["accepted"] is False
+    assert {len(seeds) for seeds in pilot["accuracy"].values()} == {2} and set(pilot["examples"].values()) <= {15, 16}
+    assert all(one["last_loss"] < one["first_loss"] for each in pilot["trainings"].values() for one in each)
+    assert not list((tmp_path / "run" / "pilot").rglob("model.safetensors")) and list(
+        (tmp_path / "run" / "pilot").rglob("adapter*")
+    )
+
+
 @pytest.mark.slow
 def test_from_the_command_line(cli: Any, tmp_path: Path) -> None:
     cli.env["PYTHONPATH"] = os.path.dirname(rule_target.__file__)
