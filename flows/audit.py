@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from llmlabel.flows.annotators import Annotator, Asking, answers, read_annotators
 from llmlabel.flows.audit_results import check, estimate, metrics, shown
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
@@ -32,7 +31,7 @@ from llmlabel.llm import Models
 from llmlabel.llm.specs import parse_spec
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Taxonomy
-from llmlabel.runs import DONE, PARTIAL, RunFolder, write_atomic, write_json
+from llmlabel.runs import DONE, PARTIAL, RunFolder, write_atomic, write_json, write_parquet
 from llmlabel.students.train import out_of_sample
 
 ASK_PER_ERROR = 3  # suspicious rows judges are asked about, for each estimated error
@@ -199,9 +198,8 @@ def write(work: Work, found: Evidence) -> list[dict[str, Any]]:
     """audit.parquet and check.csv."""
     folder, texts = work.folder.path, {e.id: e.text for e in work.examples}
     queued = queue(work.examples, work.given, work.rows, found)
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row | {"text": texts[row["id"]][:EXCERPT]} for row in queued], schema=SCHEMA), buffer)
-    write_atomic(folder / "audit.parquet", buffer.getvalue())
+    rows = [row | {"text": texts[row["id"]][:EXCERPT]} for row in queued]
+    write_parquet(folder / "audit.parquet", pa.Table.from_pylist(rows, schema=SCHEMA))
     drawn = work.folder.step("check", lambda: draw_check(queued, work.config.check_rows, work.config.seed))
     place, names = {e.id: n for n, e in enumerate(work.judged)}, {label.id: label.name for label in work.given.taxonomy.labels}
     other, by_id = noise.second_choice(found.pooled, found.given), {row["id"]: row for row in queued}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from llmlabel.flows.labelling import two_dimensions, write_labels
 
 from llmlabel.config import GraphConfig
@@ -19,7 +17,7 @@ from llmlabel.graph.explain import explain
 from llmlabel.graph.graph import Graph, IntArray
 from llmlabel.graph.train import AUTO_SELECT
 from llmlabel.records import Annotation, Example, Status
-from llmlabel.runs import write_atomic, write_json
+from llmlabel.runs import write_atomic, write_json, write_parquet
 
 if TYPE_CHECKING:
     from llmlabel.flows.graph import Work
@@ -75,9 +73,7 @@ def selection(path: Path, work: Work) -> None:
     for node, number, fact in zip(picked, work.said.rounds, explain(work.graph, picked, strategies), strict=True):
         found = {"id": work.examples[node].id, "round": number, **fact, **_said(work, place.get(int(node)))}
         rows.append(found | {"text": work.examples[node].text[:EXCERPT]})
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    write_atomic(path, buffer.getvalue())
+    write_parquet(path, pa.Table.from_pylist(rows))
 
 
 def _said(work: Work, n: int | None) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from llmlabel.flows import selection_answers as asking
 from llmlabel.flows.selection_scores import answers_to, note, scored
 
 from llmlabel.lists import RankedList, write_lists
-from llmlabel.runs import write_atomic
+from llmlabel.runs import write_parquet
 from llmlabel.selection import sft
 from llmlabel.selection.answers import Answer, Question, Table
 from llmlabel.selection.gates import gates
@@ -81,12 +79,11 @@ def per_prompt_choice(work: Work, chosen: Sequence[str], questions: Sequence[Que
 def write_evidence(work: Work) -> None:
     """questions.parquet, answers.parquet and responses.parquet; and what is known of every strategy."""
     folder, plan = work.folder.path, work.plan
-    _write(
-        folder / "questions.parquet", pa.Table.from_pylist([{"id": q.id, "prompt": q.text, "gold": q.gold} for q in plan.drawn])
-    )
+    asked = [{"id": q.id, "prompt": q.text, "gold": q.gold} for q in plan.drawn]
+    write_parquet(folder / "questions.parquet", pa.Table.from_pylist(asked))
     rows = [_row(work.table, work.answers[name][q.id]) for name in plan.names for q in plan.drawn if q.id in work.answers[name]]
     rows += [_row(work.reference, answer) for q in plan.drawn for answer in work.own_answer(q.id)]
-    _write(folder / "answers.parquet", pa.Table.from_pylist(rows))
+    write_parquet(folder / "answers.parquet", pa.Table.from_pylist(rows))
     write_lists(folder / "responses.parquet", [_list(work, question) for question in plan.drawn])
     known, checked = work.race.known(work.table), gates(work.race.known(work.table), work.score)
     work.made |= {
@@ -98,12 +95,6 @@ def write_evidence(work: Work) -> None:
         },
         "unscored": dict(Counter(work.unscored.values())),
     }  # fmt: skip
-
-
-def _write(path: Any, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())
 
 
 def _row(table: Table, answer: Answer) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +11,11 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llmlabel.data import hashed_ids, stream
 from llmlabel.errors import DataError
 from llmlabel.records import Example
-from llmlabel.runs import write_atomic
+from llmlabel.runs import write_atomic, write_parquet
 
 Message = Mapping[str, str]
 Prompt = str | tuple[Message, ...]
@@ -312,9 +310,7 @@ def write_lists(path: Path, lists: Sequence[RankedList]) -> None:
     """Write lists as .parquet or .jsonl, whole or not at all. Raises: DataError for another ending, or a full disk."""
     table = lists_table(lists)
     if path.suffix == ".parquet":
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        write_atomic(path, buffer.getvalue())
+        write_parquet(path, table)
     elif path.suffix == ".jsonl":
         write_atomic(path, b"".join(orjson.dumps(row, default=str) + b"\n" for row in table.to_pylist()))
     else:

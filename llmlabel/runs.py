@@ -8,6 +8,7 @@ with failed rows begins a retry round.
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import uuid
@@ -25,6 +26,7 @@ from llmlabel.records import Taxonomy
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 DONE, PARTIAL = 0, 3
 
@@ -47,6 +49,15 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """A table as a parquet file, as `write_atomic` does it: for what fits into memory."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomic(path, buffer.getvalue())
 
 
 def read_json(path: Path) -> Any:

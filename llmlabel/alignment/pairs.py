@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +10,12 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llmlabel.alignment.forms import Piece, Row, number, rest, row_id
 from llmlabel.alignment.labels import labels
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.lists import Prompt, RankedList, as_completion, as_prompt
-from llmlabel.runs import write_atomic
+from llmlabel.runs import write_atomic, write_parquet
 
 TURN = "\n\nAssistant:"  # how HH-RLHF and what follows it mark a turn in plain text
 PAIRS = ("all", "best-worst", "adjacent")
@@ -136,9 +134,7 @@ def write_pairs(path: Path, rows: Sequence[Row]) -> None:
         return
     kind = pa.string() if not rows or isinstance(rows[0]["prompt"], str) else MESSAGES
     schema = pa.schema([("list_id", pa.string()), *((name, kind) for name in ("prompt", "chosen", "rejected")), *NUMBERS])
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
-    write_atomic(path, buffer.getvalue())
+    write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
 
 
 def check_ending(path: Path) -> None:
