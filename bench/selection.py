@@ -5,10 +5,10 @@
     llmlabel run select --responses FOLDER/lists.parquet --gold-column gold --verify label ... --out RUN   (selection_build.py)
     python bench/selection.py RUN [RUN ...] [--orders 20]
 
-Runs are made with `looks=[]`, so that every strategy has a score for every prompt; the looks are replayed here on random orders of
-the prompts, by the methods the run itself would use. `saved`: of the responses, the share never scored; `same choice`: the strategy
-taken is the one taken with all scores. `longer is likelier`: of two answers to one prompt, how often the one with more tokens has
-the lower score (0.5: length does not matter). Lengths are in the target's tokens.
+Runs are made with `looks=[]`, so that every strategy has a score for every prompt; the looks are replayed here on random orders
+of the prompts. `saved`: of the responses, the share never scored; `same choice`: the strategy taken is the one taken with all
+scores. `longer is likelier`: of two answers to one prompt, how often the one with more tokens has the lower score (50%: length
+does not matter). Lengths are in the target's tokens.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ def ranking(found: Decision, table: Table) -> None:
     for row in found.rows:
         s = table.strategies.index(row.strategy)
         right = table.correct[s][~np.isnan(table.correct[s])]
+        share = f"{right.mean():6.1%}" if len(right) else f"{'-':>6}"
         interval = "[{:.3f}, {:.3f}]".format(*row.interval) if row.interval else ""
         print(
             f"  {row.strategy:22} {row.rank or '-':>4} {number(row.mean, '8.3f')}  {interval:16} {number(row.gap, '+8.3f')} "
-            f"{number(row.p_holm, '10.2g')} {row.n:4} {np.nanmean(table.tokens[s]):7.1f} {number(right.mean(), '6.1%') if len(right) else '     -'}"
+            f"{number(row.p_holm, '10.2g')} {row.n:4} {np.nanmean(table.tokens[s]):7.1f} {share}"
             f"  {', '.join(gate.gate for gate in row.checked.failed)}"
         )  # fmt: skip
 

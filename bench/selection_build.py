@@ -3,8 +3,8 @@
     python bench/selection_build.py --data clinc150.parquet --teacher vllm:DIR --target DIR --out FOLDER [--n 120] [--tests 200]
 
 The task: which of four of the domains of clinc150 (`label_coarse`) a message belongs to; learnt from texts of its train split and
-tested on those of its test split, evenly over the labels. A very small target ends in no label unless it is shown how, so its prompt
-holds one worked example per label; a teacher that sees those copies them whatever its strategy says, so it is asked with
+tested on those of its test split, evenly over the labels. A very small target ends in no label unless it is shown how, so its
+prompt holds one worked example per label; a teacher that sees those copies them whatever its strategy says, so it is asked with
 `respond/label_task` instead. FOLDER gets lists.parquet (strategies, correct, gold; prompts are the target's) and tests.parquet.
 """
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from llmlabel.config import SelectConfig
 from llmlabel.data import read_examples
 from llmlabel.lists import RankedList, write_lists
-from llmlabel.llm import connect
+from llmlabel.llm import Client, connect
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Example, Label, Taxonomy
 from llmlabel.selection import generate
@@ -33,9 +33,14 @@ from llmlabel.selection.target import target_spec
 from llmlabel.selection.verifiers import verifier
 from llmlabel.stats import wilson
 
-LABELS = {  # domain: (name, what it means, a message, what it is about)
-    "banking": ("money", "Bank accounts: balances, transfers, payments, bills and cheques.", "what is my balance", "a bank account"),
-    "travel": ("travel", "Trips: flights, hotels, luggage, visas and phrases to translate.", "book me a flight to rome", "a flight"),
+# domain: (name, what it means, a message, what it is about)
+LABELS = {
+    "banking": (
+        "money", "Bank accounts: balances, transfers, payments, bills and cheques.", "what is my balance", "a bank account",
+    ),
+    "travel": (
+        "travel", "Trips: flights, hotels, luggage, visas and phrases to translate.", "book me a flight to rome", "a flight",
+    ),
     "kitchen_and_dining": ("food", "Cooking and eating: recipes, ingredients, restaurants.", "how do i cook rice", "cooking"),
     "auto_and_commute": ("car", "Driving: fuel, tires, repairs, directions and traffic.", "my tires are flat", "a car's tires"),
 }  # fmt: skip
@@ -95,13 +100,13 @@ def answer_all(
     teacher = connect(args.teacher, options=options)
     strategies = [s for s in ordered(read_strategies(None)) if s.name in wanted]
     for strategy in sorted(strategies, key=lambda s: s.model == "target"):
-        start = time.monotonic()
-        drafts = {a.id: a for a in found.get(strategy.rewrites or "", [])}
+        start, drafts = time.monotonic(), {a.id: a for a in found.get(strategy.rewrites or "", [])}
         if strategy.model == "target":
             teacher.close()  # it is not asked any more, and needs the same cores
         found[strategy.name] = generate.answers(
             strategy, prompts.get(strategy.prompt), asked, target if strategy.model == "target" else teacher, taxonomy=TAXONOMY,
-            exemplars=lambda q: [(plain[shown.id], answer) for shown, answer in pool.before(q)], drafts=drafts, max_tokens=args.tokens,
+            exemplars=lambda q: [(plain[shown.id], answer) for shown, answer in pool.before(q)], drafts=drafts,
+            max_tokens=args.tokens,
         )  # fmt: skip
         print(line(strategy.name, right(found[strategy.name], asked), found[strategy.name], time.monotonic() - start), flush=True)
     teacher.close()
@@ -109,7 +114,7 @@ def answer_all(
     return {name: list(zip(answers, right(answers, asked), strict=True)) for name, answers in found.items()}
 
 
-def answers_of_target(questions: list[Question], target: object, args: argparse.Namespace) -> list[list[Answer]]:
+def answers_of_target(questions: Sequence[Question], target: Client, args: argparse.Namespace) -> list[list[Answer]]:
     """Draws at temperature 0.7, which exemplars come from, with `correct`; and how often the greedy answer is right."""
     start = time.monotonic()
     greedy = [one for (one,) in generate.own(questions, target, samples=1, temperature=0.0, max_tokens=args.tokens)]

@@ -1,6 +1,7 @@
 """What early looks save, and what they cost: does dropping strategies change which one is taken?
 
     python bench/selection_simulated.py                       # simulated tables
+    python bench/selection_simulated.py --gate                # how often the correctness gate errs
     python bench/selection_simulated.py --responses RUN/answers.parquet [--score sppl] [--orders 200]
 
 Simulated: six strategies on 100 prompts, loss = what the prompt costs any strategy + the strategy's mean + noise, in nats per
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from llmlabel.runs import read_json
 from llmlabel.selection.answers import OWN, Table
 from llmlabel.selection.decide import decide
 from llmlabel.selection.elimination import NATS, Elimination, losses
+from llmlabel.selection.gates import gates
 from llmlabel.stats import wilson
 
 FloatArray = NDArray[np.float64]
@@ -139,6 +142,23 @@ def simulate(tables: int, margins: list[float], drop_at: float, seed: int) -> No
             print(line(f"spread {spread:g}, sd {sd:g}, margin {margin:g}", found), flush=True)
 
 
+def gate(tables: int, seed: int) -> None:
+    """How often the correctness gate shuts on strategies that are as often right as the best, or 10 points less often."""
+    print("right  prompts  shared  worse by  below the bound  shut out")
+    for right, n, shared, worse in product((0.7, 0.9), (40, 100), (0.0, 0.7), (0.0, 0.1)):
+        rng = np.random.default_rng(seed)
+        below = out = 0
+        for _ in range(tables):
+            luck = np.where(rng.random((6, n)) < shared, rng.random(n), rng.random((6, n)))
+            table = Table.empty([f"s{i}" for i in range(6)], [str(j) for j in range(n)], ["sppl"])
+            table.asked[:], table.tokens[:], table.scores["sppl"][:] = True, 50, 1.0
+            table.correct[:] = luck < np.array([right] + 5 * [right - worse])[:, None]
+            found = [next(g for g in one.gates if g.gate == "correctness") for one in gates(table, "sppl").values()][1:]
+            below += sum(g.value < g.bound for g in found)
+            out += sum(not g.passed for g in found)
+        print(f"{right:5.0%} {n:8} {shared:7.1f} {worse:9.0%} {below / tables / 5:16.0%} {out / tables / 5:9.0%}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--responses", type=Path, help="answers.parquet of a finished selection")
@@ -150,7 +170,10 @@ def main() -> None:
         "--margins", type=float, nargs="+", default=[0.0, 0.05], help="nats per token below which nobody is dropped"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gate", action="store_true", help="simulate the correctness gate instead")
     args = parser.parse_args()
+    if args.gate:
+        return gate(args.tables, args.seed)
     print(f"drop at {args.drop_at:g} standard errors, looks {LOOKS}, seed {args.seed}")
     print(f"{'':36} saved (10 % to 90 %)".ljust(60) + " same choice             best lost               cost")
     if args.responses:

@@ -1,13 +1,14 @@
 """Does the strategy whose answers fit the target best really train it best? Trainings of the target on each strategy's answers.
 
-    python bench/selection_train.py --data lists.parquet --tests tests.parquet --model DIR --work DIR [--scores RUN/answers.parquet]
+    python bench/selection_train.py --data FOLDER/lists.parquet --tests FOLDER/tests.parquet --model DIR --work DIR
+        [--scores RUN/answers.parquet]
 
-Both files are made by `bench/selection_build.py`. Every strategy gets the same number of right answers (`--rows`, or as many as the
-one with the fewest has), the same settings and seeds, and is tested greedily on the same prompts. Nothing is tuned. Every (strategy,
-seed) that is finished is kept in --work; called again, only the others are trained, so two calls with different --strategies can
-share the work. With --scores, the answers of a finished selection run, the order by each score is compared with that by accuracy:
-Kendall's tau, its interval from seeds (of each strategy) and test prompts drawn anew, and the share of all orders that agree as
-well. Strategies in --aside are trained and left out there: of a bare label the score has no meaning.
+FOLDER is made by `bench/selection_build.py`. Every strategy gets the same number of right answers (`--rows`), settings and seeds,
+and is tested greedily on the same prompts. Nothing is tuned. Every (strategy, seed) that is finished is kept in --work; called
+again, only the others are trained, so two calls with different --strategies can share the work. With --scores, the answers of a
+finished selection run, the order by each score is compared with that by accuracy: Kendall's tau, its interval from seeds (of each
+strategy) and test prompts drawn anew, and the share of all orders that agree as well. Strategies in --aside are trained and left
+out there: of a bare label the score has no meaning.
 
 Settings, batch size and epochs are for a CPU; for a GPU: a larger --model, `--rows 1000 --epochs 3 --batch 16` (not run).
 """
@@ -25,7 +26,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
-from selection_build import TAXONOMY, right
+from selection_build import right
 
 from llmlabel.config import SelectConfig
 from llmlabel.lists import RankedList, read_lists
@@ -126,7 +127,7 @@ def report(args: argparse.Namespace, scores: Mapping[str, Mapping[str, float]]) 
         for name in [UNTRAINED, *args.strategies]
     }
     columns = " ".join(f"{s:>7}" for s in scores)
-    print(f"\n{'':22} {columns}  accuracy  of each seed{'':12} words  loss first, last  CPU-bound s")
+    print(f"\n{'':22} {columns}  accuracy  of each seed{'':12} words  loss first, last  seconds")
     for name, found in sorted(runs.items(), key=lambda item: -np.mean([f["correct"] for f in item[1]] or [0])):
         if found:
             print(line(name, found, scores))
@@ -149,7 +150,8 @@ def report(args: argparse.Namespace, scores: Mapping[str, Mapping[str, float]]) 
     if len(whole) > 1:
         by_seed = np.array([[np.mean(f["correct"]) for f in runs[name]] for name in whole])
         spread = by_seed.mean(axis=1).std(ddof=1)
-        print(f"standard deviation: between strategies {spread:.1%}, between seeds {np.sqrt(by_seed.var(axis=1, ddof=1).mean()):.1%}")
+        noise = np.sqrt(by_seed.var(axis=1, ddof=1).mean())
+        print(f"standard deviation: between strategies {spread:.1%}, between seeds {noise:.1%}")
 
 
 def line(name: str, found: Sequence[Mapping[str, object]], scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -184,7 +186,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     pairs = verified(read_lists(args.data))
-    print({name: len(found) for name, found in pairs.items()}, "right answers; labels:", ", ".join(n.name for n in TAXONOMY.leaves))
+    print("right answers:", ", ".join(f"{name} {len(found)}" for name, found in pairs.items()))
     args.strategies = args.strategies or [name for name, found in pairs.items() if len(found) >= args.rows]
     tests = [Question(one.id, one.prompt, one.more["gold"]) for one in read_lists(args.tests)][: args.most_tests]
     if not args.only_report:

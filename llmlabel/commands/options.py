@@ -44,10 +44,14 @@ Settings = Annotated[
 
 def _before(
     data: Annotated[str | None, typer.Option(help=f"What to read: {DATA}.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column with the texts. [default: text]")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the texts. [default: text; select: prompt]")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column with unique row ids. [default: id, else a hash]")] = None,
     gold_column: Annotated[
-        str | None, typer.Option(help="Column with true labels, empty where unknown; never shown to a model beside its text.")
+        str | None,
+        typer.Option(
+            help="Column with what is true, empty where unknown; never shown to a model beside its text, but for strategies of "
+            "select that ask for it."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command on it resumes.")] = None,
     from_run: Annotated[Path | None, typer.Option("--from", help="An earlier run to start from; asks only what changed.")] = None,

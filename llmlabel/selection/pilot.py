@@ -1,7 +1,7 @@
 """A short training of the target on a strategy's answers (LoRA), and which of two strategies trained it better.
 
-Source: Ren, Chen, Liu 2025, arXiv 2502.11779v3 (LoRA of rank 8, three seeds). Their adapters stand on query and value projections;
-ours on all linear layers: the former have other names in other architectures, and few steps get further with the latter.
+Source: Ren, Chen, Liu 2025, arXiv 2502.11779v3 (LoRA of rank 8, three seeds). Their adapters stand on query and value layers,
+ours on all linear ones: the former have other names in other architectures, and few steps get further with the latter.
 """
 
 from __future__ import annotations
