@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,7 @@ from llmlabel.records import Example, Label, Taxonomy
 from llmlabel.selection import generate
 from llmlabel.selection.answers import Answer, Question
 from llmlabel.selection.exemplars import Pool
-from llmlabel.selection.strategies import ordered, read_strategies
+from llmlabel.selection.strategies import Strategy, ordered, read_strategies
 from llmlabel.selection.target import target_spec
 from llmlabel.selection.verifiers import verifier
 from llmlabel.stats import wilson
@@ -47,7 +48,45 @@ LABELS = {
 TAXONOMY = Taxonomy(labels=[Label(id=n, name=n, description=d) for n, d, _, _ in LABELS.values()])
 NAMES = ", ".join(name for name, *_ in LABELS.values())
 SHOWN = "\n\n".join(f"Message: {m}\nAnswer: This is about {what}. Label: {name}" for name, _, m, what in LABELS.values())
+MORE = {  # further ways to write: strategies of this set only
+    "sentence": "First one sentence of at most twelve words: what the text is about.",
+    "keywords": "First a line `Words:` with the two to five words of the text that decide. Then a line `Because:` with what they "
+    "have to do with the label.",
+    "numbered": "First three numbered lines: 1. what the writer of the text wants; 2. which words show it; 3. which label's "
+    "meaning they belong to, and why.",
+    "contrast": "First, for every label in the order above, one short sentence on why the text fits it or does not.",
+}
+FILE = """---
+name: respond/{name}
+version: 1.0.0
+summary: A strategy of this measurement.
+variables: {{prompt: str, labels: "list[Label]"}}
+output: {{answer: "a reason, then a line with Label and its name"}}
+source: bench/selection_build.py
+---
+# system
+Answer the user's request with one label, after the reason for it. What the labels mean:
+{{% for label in labels %}}
+{{{{ label.name | quote }}}}: {{{{ label.description }}}}
+
+{{% endfor %}}
+
+{text} Then a last line: `Label:` followed by the name of the label that fits best, exactly as it is written above between the
+quotation marks.
+# user
+{{{{ prompt }}}}
+"""
 HEAD = f"Say what each message is about and end with a label: {NAMES}."
+
+
+def strategies_and_prompts(folder: Path) -> tuple[list[Strategy], PromptLibrary]:
+    """The shipped strategies and those of this set, whose prompt files are written to `folder`."""
+    for name, text in MORE.items():
+        file = folder / "respond" / name / "1.0.0.md"
+        file.parent.mkdir(parents=True)
+        file.write_text(FILE.format(name=name, text=text), encoding="utf-8")
+    more = [Strategy(name=name, prompt=f"respond/{name}@1.0.0") for name in MORE]
+    return [*read_strategies(None), *more], PromptLibrary(folder)
 
 
 def texts(data: str, split: str, n: int, seed: int) -> list[Example]:
@@ -89,7 +128,8 @@ def answer_all(
     examples: Sequence[Example], wanted: Sequence[str], args: argparse.Namespace
 ) -> dict[str, list[tuple[Answer, bool]]]:
     """Every strategy's answers, in the order of `examples`, with whether they are right; a line is printed for each."""
-    prompts, options = PromptLibrary(), SelectConfig(data="-", out=Path("-"), target="-", cache=args.cache, timeout=1200.0)
+    known, prompts = strategies_and_prompts(Path(args.folder.name))
+    options = SelectConfig(data="-", out=Path("-"), target="-", cache=args.cache, timeout=1200.0)
     questions, asked = [for_target(e) for e in examples], [for_teacher(e, prompts) for e in examples]
     plain = {question.id: question for question in asked}
     target = connect(str(target_spec(args.target)), options=options)
@@ -98,7 +138,7 @@ def answer_all(
     print(pool.why, flush=True)
     found: dict[str, list[Answer]] = {}
     teacher = connect(args.teacher, options=options)
-    strategies = [s for s in ordered(read_strategies(None)) if s.name in wanted]
+    strategies = [s for s in ordered(known) if s.name in wanted]
     for strategy in sorted(strategies, key=lambda s: s.model == "target"):
         start, drafts = time.monotonic(), {a.id: a for a in found.get(strategy.rewrites or "", [])}
         if strategy.model == "target":
@@ -132,7 +172,7 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="a model spec")
     parser.add_argument("--target", required=True, help="a folder or a model spec")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--strategies", nargs="+", default=[s.name for s in read_strategies(None)])
+    parser.add_argument("--strategies", nargs="+", default=[*(s.name for s in read_strategies(None)), *MORE])
     parser.add_argument("--n", type=int, default=120)
     parser.add_argument("--tests", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=96, help="longest answer")
@@ -140,6 +180,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=None)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    args.folder = TemporaryDirectory()
     tests = [for_target(e) for e in texts(args.data, "test", args.tests, args.seed)]
     rows = [{"id": q.id, "prompt": q.text, "gold": q.gold} for q in tests]
     pq.write_table(pa.Table.from_pylist(rows), args.out / "tests.parquet")

@@ -19,6 +19,7 @@ from llmlabel.runs import RunFolder
 from llmlabel.selection.answers import OWN, Answer, Question, Table
 from llmlabel.selection.elimination import Elimination
 from llmlabel.selection.exemplars import Pool
+from llmlabel.selection.pilot import language_model
 from llmlabel.selection.questions import LABEL_TASK, draw, read_questions, read_responses
 from llmlabel.selection.scores import form_of
 from llmlabel.selection.strategies import Strategy, read_strategies, usable
@@ -76,8 +77,10 @@ def prepare(config: SelectConfig) -> Plan:
         plan.notes += why
     if left_out:
         plan.notes.append(f"{left_out} rows were left out: no usable prompt, or one that stood there before")
-    if config.pilot and not plan.verify:
-        raise ConfigError("--pilot tests answers, so it needs gold: name its column with --gold-column")
+    if config.pilot:
+        if not plan.verify:
+            raise ConfigError("--pilot tests answers, so it needs gold: name its column with --gold-column")
+        language_model(config.target)  # that it cannot be trained is told before anything is paid for
     return plan
 
 

@@ -16,7 +16,7 @@ from llmlabel.stats import larger_share, sign_test, wilson_effective
 
 FloatArray = NDArray[np.float64]
 MARGIN = 0.05  # of correctness, below the best
-CHANCE = 0.05  # p-value; Wilson's bounds alone shut out 26 to 57 % of those as often right as the best (bench/selection_simulated.py)
+CHANCE = 0.05  # p-value; Wilson's bounds alone shut out 26 to 57 % of those as often right as the best (bench: --gate)
 MOST = 0.02  # share of answers that are cut off, or tell of a hint
 LEAST_ANSWERED = 0.5
 LEAST_DIVERSITY = 0.7  # times the median strategy's
