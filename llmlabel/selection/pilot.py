@@ -97,8 +97,7 @@ def compare(correct: Mapping[str, ArrayLike], seed: int) -> dict[str, Any]:
 
     "Better on this target" speaks of trainings yet to be done and of prompts yet to be seen, so both are drawn anew: test prompts
     and trainings (the k-th of the one together with the k-th of the other), each with replacement. An interval over prompts alone
-    holds for these very models: simulated, with 3 trainings that scatter by 3 points and 1,000 prompts, it misses the truth in 35
-    of 100 cases and this one in 10; with 200 prompts this one is too wide rather than too narrow (misses 2 of 100).
+    holds for these very models, and is too narrow where trainings scatter; this one is rather too wide with few prompts.
 
     Args:
         correct: of two strategies (trainings, prompts) whether the answer was right.

@@ -76,7 +76,7 @@ def test_folds_share_every_label_out(labels: list[int], folds: int, seed: int) -
 def test_a_temperature_is_found_again(seed: int, heat: float) -> None:
     rng = np.random.default_rng(seed)
     true = rng.dirichlet(np.ones(3), 400)
-    assert temperature(scaled(true, 1 / heat), true, np.ones(400)) == pytest.approx(heat, rel=0.02)
+    assert temperature(scaled(true, 1 / heat), true, np.ones(400)) == pytest.approx(heat, rel=0.05)
 
 
 @given(st.integers(0, 999), st.floats(0.45, 0.97))
