@@ -48,45 +48,48 @@ LABELS = {
 TAXONOMY = Taxonomy(labels=[Label(id=n, name=n, description=d) for n, d, _, _ in LABELS.values()])
 NAMES = ", ".join(name for name, *_ in LABELS.values())
 SHOWN = "\n\n".join(f"Message: {m}\nAnswer: This is about {what}. Label: {name}" for name, _, m, what in LABELS.values())
-MORE = {  # further ways to write: strategies of this set only
-    "sentence": "First one sentence of at most twelve words: what the text is about.",
-    "keywords": "First a line `Words:` with the two to five words of the text that decide. Then a line `Because:` with what they "
-    "have to do with the label.",
-    "numbered": "First three numbered lines: 1. what the writer of the text wants; 2. which words show it; 3. which label's "
-    "meaning they belong to, and why.",
-    "contrast": "First, for every label in the order above, one short sentence on why the text fits it or does not.",
+WAYS = {  # how an answer is written; a weak teacher heeds a form that stands last, and little that is said before it
+    "label": "Label: ...",
+    "sentence": "This is about ... (what the text is about, in two to six words)\nLabel: ...",
+    "reason": "Reason: ... (two sentences: the words of the text that decide, and what they have to do with it)\nLabel: ...",
+    "keywords": "Words: ... (the two to four words of the text that decide)\nLabel: ...",
+    "numbered": "1. The writer wants ...\n2. The words that show it are ...\n3. They belong to ...\nLabel: ...",
+    "contrast": "It is about ..., so the label is not ... (another label), because ...\nLabel: ...",
+    "codebook": "The codebook says: ... (the meaning of the label, word for word)\nThe text says: ... (its words)\nLabel: ...",
+    "paraphrase": "In other words: ... (the text again, in other words, as one sentence)\nLabel: ...",
 }
 FILE = """---
 name: respond/{name}
 version: 1.0.0
 summary: A strategy of this measurement.
 variables: {{prompt: str, labels: "list[Label]"}}
-output: {{answer: "a reason, then a line with Label and its name"}}
+output: {{answer: "what the form asks for, the last line Label and its name"}}
 source: bench/selection_build.py
 ---
-# system
-Answer the user's request with one label, after the reason for it. What the labels mean:
-{{% for label in labels %}}
-{{{{ label.name | quote }}}}: {{{{ label.description }}}}
-
-{{% endfor %}}
-
-{text} Then a last line: `Label:` followed by the name of the label that fits best, exactly as it is written above between the
-quotation marks.
 # user
 {{{{ prompt }}}}
+
+What the labels mean:
+{{% for label in labels %}}
+{{{{ label.name }}}}: {{{{ label.description }}}}
+{{% endfor %}}
+
+Write in exactly this form, with your own words in the place of the dots and without what stands in brackets:
+
+{form}
 """
 HEAD = f"Say what each message is about and end with a label: {NAMES}."
 
 
 def strategies_and_prompts(folder: Path) -> tuple[list[Strategy], PromptLibrary]:
-    """The shipped strategies and those of this set, whose prompt files are written to `folder`."""
-    for name, text in MORE.items():
-        file = folder / "respond" / name / "1.0.0.md"
+    """The strategies of this set and the shipped ones that have other names; prompt files are written to `folder`."""
+    for name, form in WAYS.items():
+        file = folder / "respond" / f"form_{name}" / "1.0.0.md"
         file.parent.mkdir(parents=True)
-        file.write_text(FILE.format(name=name, text=text), encoding="utf-8")
-    more = [Strategy(name=name, prompt=f"respond/{name}@1.0.0") for name in MORE]
-    return [*read_strategies(None), *more], PromptLibrary(folder)
+        file.write_text(FILE.format(name=f"form_{name}", form=form), encoding="utf-8")
+    return [Strategy(name=f"form-{n}", prompt=f"respond/form_{n}@1.0.0") for n in WAYS] + read_strategies(None), PromptLibrary(
+        folder
+    )
 
 
 def texts(data: str, split: str, n: int, seed: int) -> list[Example]:
@@ -172,7 +175,7 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="a model spec")
     parser.add_argument("--target", required=True, help="a folder or a model spec")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--strategies", nargs="+", default=[*(s.name for s in read_strategies(None)), *MORE])
+    parser.add_argument("--strategies", nargs="+", default=[f"form-{name}" for name in WAYS])
     parser.add_argument("--n", type=int, default=120)
     parser.add_argument("--tests", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=96, help="longest answer")
