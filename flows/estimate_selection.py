@@ -7,13 +7,13 @@ from typing import Any
 
 from llmlabel.flows.estimate import Step, total
 from llmlabel.flows.selection_work import Plan, prepare
-from llmlabel.selection.strategies import Strategy
 
 from llmlabel.config import SelectConfig
 from llmlabel.llm.specs import Spec, parse_spec
 from llmlabel.llm.tokens import count_tokens
 from llmlabel.selection import generate
 from llmlabel.selection.answers import OWN, Answer, Question
+from llmlabel.selection.strategies import Strategy
 from llmlabel.selection.target import target_spec
 
 LOOKED_AT = 50  # questions a mean is taken of
