@@ -16,6 +16,7 @@ Settings, batch size and epochs are for a CPU; for a GPU: a larger --model, `--r
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,7 @@ def one_run(name: str, seed: int, pairs: list[tuple[Question, Answer]], tests: l
         list(sft.rows(chosen)), args.work / f"{name}-{seed}", args.model, seed=seed, epochs=args.epochs,
         learning_rate=args.learning_rate, batch=args.batch,
     )  # fmt: skip
+    gc.collect()  # trainers hold themselves
     told = read_json(folder / FACTS)
     correct, words = tested(f"embedded:{folder}", tests, args.tokens, args.work / "cache")
     write_json(file, told | {"correct": correct, "words": words})

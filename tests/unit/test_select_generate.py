@@ -59,9 +59,12 @@ def test_only_the_strategy_that_asks_for_gold_sees_it(name: str) -> None:
     assert any("Zanzibar" in content for content in told) is (name == "gold-hinted")
 
 
-def test_the_user_turn_is_the_request_alone_but_for_rewriting() -> None:
+def test_the_user_turn_is_the_request_alone_but_for_rewriting_and_forms() -> None:
     alone = {name for name in SHIPPED if rendered(name, ONE)[-1] == ("user", ONE.text)}
-    assert SHIPPED.keys() - alone == {"rewritten-rationale", "rewritten-steps"}
+    forms = {"rationale", "codebook"}  # a weak teacher heeds a form that stands last, and gives the label first without one
+    assert SHIPPED.keys() - alone == {"rewritten-rationale", "rewritten-steps"} | forms
+    for name in forms:
+        assert rendered(name, ONE)[-1][1].startswith(f"{ONE.text}\n") and rendered(name, ONE)[-1][1].endswith("\nLabel: ...")
     assert rendered("plain", ONE) == [("user", ONE.text)]
 
 
