@@ -125,8 +125,8 @@ def _tau(score: FloatArray, accuracy: FloatArray) -> float:
 
 def report(args: argparse.Namespace, scores: Mapping[str, Mapping[str, float]]) -> None:
     runs = {
-        name: [read_json(file) for seed in args.seeds if (file := args.work / f"{name}-{seed}.json").exists()]
-        for name in [UNTRAINED, *args.strategies]
+        name: [read_json(file) for seed in seeds if (file := args.work / f"{name}-{seed}.json").exists()]
+        for name, seeds in {UNTRAINED: [0], **dict.fromkeys(args.strategies, args.seeds)}.items()
     }
     columns = " ".join(f"{s:>7}" for s in scores)
     print(f"\n{'':22} {columns}  accuracy  of each seed{'':12} words  loss first, last  seconds")
@@ -192,7 +192,7 @@ def main() -> None:
     args.strategies = args.strategies or [name for name, found in pairs.items() if len(found) >= args.rows]
     tests = [Question(one.id, one.prompt, one.more["gold"]) for one in read_lists(args.tests)][: args.most_tests]
     if not args.only_report:
-        one_run(UNTRAINED, args.seeds[0], [], tests, args)
+        one_run(UNTRAINED, 0, [], tests, args)
         for seed in args.seeds:
             for name in args.strategies:
                 one_run(name, seed, pairs[name], tests, args)
