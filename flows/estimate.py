@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from llmlabel.annotation.annotators.classify import CODES, MOST_LABELS
 from llmlabel.annotation.asking import NONE
@@ -20,6 +20,7 @@ from llmlabel.llm.tokens import count_tokens, own_tokenizer
 from llmlabel.prompting import Prompt
 from llmlabel.records import Label
 
+T = TypeVar("T")
 LOOKED_AT = 100  # texts a mean is taken of
 MARKS = 4  # tokens a chat template adds to each message
 
@@ -64,10 +65,19 @@ def filled(name: str, spec: Spec, prompt: Prompt, values: Sequence[Mapping[str, 
     """
     if not values:
         return Step(name, spec, 0, 0, 0)
-    looked = values[:: -(-len(values) // LOOKED_AT)]
-    messages = [message["content"] for one in looked for message in prompt.render(**one)]
-    read = (count_tokens(messages, spec) + MARKS * len(messages)) * len(values) / len(looked)
-    return Step(name, spec, times * len(values), times * round(read), times * len(values) * answer)
+    return chats(name, spec, [prompt.render(**one) for one in some(values)], len(values), answer, times)
+
+
+def some(values: Sequence[T]) -> Sequence[T]:
+    """Those a mean is taken of: all, or some spread over a long list."""
+    return values[:: -(-len(values) // LOOKED_AT)]
+
+
+def chats(name: str, spec: Spec, looked: Sequence[Sequence[Mapping[str, str]]], many: int, answer: int, times: int = 1) -> Step:
+    """A step that asks `many` chats, `times` times each; `looked`: some of them, that stand for all."""
+    messages = [message["content"] for chat in looked for message in chat]
+    read = (count_tokens(messages, spec) + MARKS * len(messages)) * many / len(looked)
+    return Step(name, spec, times * many, times * round(read), times * many * answer)
 
 
 def label_table(labels: Sequence[Label]) -> list[SimpleNamespace]:

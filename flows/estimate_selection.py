@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmlabel.flows.estimate import Step, total
+from llmlabel.flows.estimate import Step, chats, some, total
 from llmlabel.flows.selection_work import Plan, prepare
 
 from llmlabel.config import SelectConfig
 from llmlabel.llm.specs import Spec, parse_spec
-from llmlabel.llm.tokens import count_tokens
 from llmlabel.selection import generate
 from llmlabel.selection.answers import OWN, Answer, Question
 from llmlabel.selection.strategies import Strategy
 from llmlabel.selection.target import target_spec
 
-LOOKED_AT = 50  # questions a mean is taken of
 TYPICAL = 0.5  # of the longest answer: what an answer is taken to be
 
 
@@ -57,9 +55,7 @@ def _of_strategy(config: SelectConfig, plan: Plan, strategy: Strategy, target: S
     return _step(f"answer {strategy.name}", spec, [r.messages for r in requests if not isinstance(r, Answer)], most, 1)
 
 
-def _step(name: str, spec: Spec, chats: Sequence[Any], most: int, times: int) -> Step:
-    if not chats:
+def _step(name: str, spec: Spec, asked: Sequence[Sequence[Mapping[str, str]]], most: int, times: int) -> Step:
+    if not asked:
         return Step(name, spec, 0, 0, 0)
-    looked = chats[:: -(-len(chats) // LOOKED_AT)]
-    read = sum(count_tokens([m["content"] for m in chat], spec) + 4 * len(chat) for chat in looked) * len(chats) / len(looked)
-    return Step(name, spec, times * len(chats), times * round(read), times * round(TYPICAL * most) * len(chats))
+    return chats(name, spec, some(asked), len(asked), round(TYPICAL * most), times)

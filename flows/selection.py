@@ -76,11 +76,16 @@ def take_over(work: Work, old: Mapping[str, Any]) -> int:
     if unknown := set(chosen) - set(work.plan.names):
         names = ", ".join(sorted(unknown))
         raise ConfigError(f"--from {work.config.from_run} chose {names}, which is not among the strategies now (--strategies)")
-    if any("exemplars" in needs(s, work.prompts.get(s.prompt)) for s in work.plan.strategies if s.name in chosen):
+    if imitates(work, chosen):
         timed(work.folder, "own answers", lambda: know_target(work))
     work.made |= {"decision": decision, "scores": old.get("scores", {}), "own": old.get("own"), "exemplars": old.get("exemplars")}
     timed(work.folder, "write", lambda: write_all(work, chosen))
     return close(work)
+
+
+def imitates(work: Work, names: Sequence[str]) -> bool:
+    """Whether one of these strategies is shown the target's own answers."""
+    return any("exemplars" in needs(s, work.prompts.get(s.prompt)) for s in work.plan.strategies if s.name in names)
 
 
 @task(name="own answers", **PLAIN)
@@ -88,10 +93,9 @@ def know_target(work: Work) -> None:
     """How the target itself answers: what it is shown before it scores others' answers, and a reference beside them."""
     config, plan = work.config, work.plan
     wanted = config.score in ("sppl", "cosine", "all")
-    imitated = any("exemplars" in needs(s, work.prompts.get(s.prompt)) for s in plan.strategies)
     if work.form == "plain":
         work.note(f"{config.target} has no chat template: its answers are not asked for, and prompts are scored as plain text")
-    elif wanted or imitated:
+    elif wanted or imitates(work, plan.names):
         work.own = ask_target(work, plan.drawn)
         work.models.unload()
     work.pool = Pool.of(plan.drawn, [work.own.get(q.id, []) for q in plan.drawn], k=config.exemplars, seed=config.seed)
@@ -168,9 +172,10 @@ def close(work: Work) -> int:
     """metrics.json, failures.jsonl and the exit code."""
     folder = work.folder
     answers = [a for by_id in work.answers.values() for a in by_id.values()]
+    attempts = 0 if work.plan.given else folder.retries + 1
     failures = [
         {"id": a.id, "step": f"answer {a.strategy}", "status": str(a.status), "reason": a.reason, "attempts": attempts}
-        for a in answers if a.status.failed and (attempts := 0 if work.plan.given else folder.retries + 1) is not None
+        for a in answers if a.status.failed
     ]  # fmt: skip
     folder.info["counts"] = dict(Counter(str(a.status) for a in answers))
     write_json(folder.path / "metrics.json", {"schema": 1, **work.made, "notes": work.notes, "counts": folder.info["counts"]})

@@ -14,7 +14,8 @@ from llmlabel.flows.selection_scores import answers_to, note, scored
 from llmlabel.lists import RankedList, write_lists
 from llmlabel.runs import write_parquet
 from llmlabel.selection import sft
-from llmlabel.selection.answers import Answer, Question, Table
+from llmlabel.selection.answers import Answer, Question, Table, known, mean
+from llmlabel.selection.elimination import losses
 from llmlabel.selection.gates import gates
 from llmlabel.selection.per_prompt import per_prompt, shares
 from llmlabel.stats import wilson
@@ -85,9 +86,10 @@ def write_evidence(work: Work) -> None:
     rows += [_row(work.reference, answer) for q in plan.drawn for answer in work.own_answer(q.id)]
     write_parquet(folder / "answers.parquet", pa.Table.from_pylist(rows))
     write_lists(folder / "responses.parquet", [_list(work, question) for question in plan.drawn])
-    known, checked = work.race.known(work.table), gates(work.race.known(work.table), work.score)
+    paid = work.race.known(work.table)
+    checked = gates(paid, work.score)
     work.made |= {
-        "scores": {name: summary(known, s) | {"passed": checked[name].passed} for s, name in enumerate(plan.names)},
+        "scores": {name: summary(paid, s) | {"passed": checked[name].passed} for s, name in enumerate(plan.names)},
         "own": summary(work.reference, 0) if work.own else None,
         "exemplars": {
             "kind": work.pool.kind if work.pool.enough else "none", "pool": work.pool.answered, "asked": work.pool.asked,
@@ -98,24 +100,19 @@ def write_evidence(work: Work) -> None:
 
 
 def _row(table: Table, answer: Answer) -> dict[str, Any]:
-    at = table.strategies.index(answer.strategy), table.ids.index(answer.id)
-    figures = {name: _known(getattr(table, name)[at]) for name in MEASURED}
-    scored = {name: _known(values[at]) for name, values in table.scores.items()}
+    at = table.place(answer)
+    figures = {name: known(getattr(table, name)[at]) for name in MEASURED}
+    scored = {name: known(values[at]) for name, values in table.scores.items()}
     return {**answer.to_json(), **figures, **scored}
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _list(work: Work, question: Question) -> RankedList:
     """The answers to one question as a list; the better they fit the target, the higher their score."""
     found = [a for name in work.plan.names if (a := work.answers[name].get(question.id)) and a.text]
-    at = work.table.ids.index(question.id)
-    fits = work.table.scores[work.score][[work.table.strategies.index(a.strategy) for a in found], at]
-    sign = 1 if work.score in ("ifd", "cosine") else -1
+    fits = losses(work.table, work.score)
+    scores = tuple(-float(fits[work.table.place(a)]) for a in found) or None
     return RankedList(
-        question.id, question.prompt, tuple(a.text for a in found), tuple(float(sign * v) for v in fits) if found else None,
+        question.id, question.prompt, tuple(a.text for a in found), scores,
         more={"strategies": [a.strategy for a in found], "correct": [a.correct for a in found], "gold": question.gold},
     )  # fmt: skip
 
@@ -123,15 +120,12 @@ def _list(work: Work, question: Question) -> RankedList:
 def summary(table: Table, s: int) -> dict[str, Any]:
     """One strategy's figures: means over its answers, null where nothing is known."""
 
-    def mean(values: Any) -> float | None:
-        return None if np.isnan(values).all() else float(np.nanmean(values))
-
     right = table.correct[s][~np.isnan(table.correct[s])]
     asked = int(table.asked[s].sum())
     return {
         **{name: mean(values[s]) for name, values in table.scores.items()}, "correctness": mean(table.correct[s]),
         "correctness_low": wilson(int(right.sum()), len(right))[0] if len(right) else None,
         "truncation": mean(table.truncated[s]), "leakage": mean(table.leaks[s]),
-        "length_ratio": mean(table.length_ratio[s]), "diversity": _known(table.diversity[s]), "tokens": mean(table.tokens[s]),
-        "cost_per_1000": _known(table.cost[s]), "answered": int(table.answered[s].sum()) / asked if asked else None,
+        "length_ratio": mean(table.length_ratio[s]), "diversity": known(table.diversity[s]), "tokens": mean(table.tokens[s]),
+        "cost_per_1000": known(table.cost[s]), "answered": int(table.answered[s].sum()) / asked if asked else None,
     }  # fmt: skip

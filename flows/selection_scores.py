@@ -67,7 +67,7 @@ def _cosines(work: Work, answers: Mapping[str, Sequence[Answer]]) -> Scored:
 
 def _lengths(work: Work, questions: Sequence[Question]) -> None:
     """Each answer's tokens over those of the target's own answer to the same question."""
-    columns = [work.table.ids.index(q.id) for q in questions]
+    columns = [work.table.columns[q.id] for q in questions]
     work.table.length_ratio[:, columns] = work.table.tokens[:, columns] / work.reference.tokens[0, columns]
 
 
@@ -81,7 +81,7 @@ def measure_spread(work: Work) -> None:
 
 def note(table: Table, answer: Answer, values: Mapping[str, Scored]) -> None:
     """Put what is known of an answer into its place."""
-    at = table.strategies.index(answer.strategy), table.ids.index(answer.id)
+    at = table.place(answer)
     table.asked[at] = True
     if answer.status is Status.TRUNCATED or answer.truncated is not None:
         table.truncated[at] = answer.status is Status.TRUNCATED or bool(answer.truncated)

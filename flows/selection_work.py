@@ -92,7 +92,6 @@ class Work(Desk):
     def __init__(self, config: SelectConfig, plan: Plan, folder: RunFolder, models: Models) -> None:
         super().__init__(config, as_examples(plan), folder, models)
         self.plan, self.prompts, self.taxonomy, self.verify = plan, plan.prompts, plan.taxonomy, plan.verify
-        self.questions = {question.id: question for question in (*plan.drawn, *plan.rest)}
         self.answers: dict[str, dict[str, Answer]] = {name: {} for name in plan.names}
         self.own: dict[str, list[Answer]] = {}
         self.pool = Pool.of([], [], k=config.exemplars, seed=config.seed)
@@ -109,13 +108,7 @@ class Work(Desk):
 
     @cached_property
     def target(self) -> Client:
-        """Raises: ConfigError where it does not tell how likely a text is."""
-        client = self.models.client(str(target_spec(self.config.target)))
-        if not client.backend.features.score:
-            raise ConfigError(
-                f"--target {self.config.target} does not tell how likely it finds a text; name a folder or hub id, or vllm:DIR"
-            )
-        return client
+        return self.models.client(str(target_spec(self.config.target)))
 
     @cached_property
     def hidden(self) -> Any:

@@ -14,6 +14,7 @@ from llmlabel.errors import BackendError, ConfigError
 from llmlabel.llm import weights
 from llmlabel.llm.backends.embedded import Place, place
 from llmlabel.llm.causal_lm import gguf_options
+from llmlabel.llm.training import out_of_memory
 
 MISSING = "training needs PyTorch, transformers and peft: pip install 'llmlabel[align]'"
 KNOBS = (
@@ -103,15 +104,10 @@ def knobs_when_out_of_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as e:
-        if not _out_of_memory(e):
+        if not out_of_memory(e):
             raise
         first = str(e).split("\n")[0][:200] or type(e).__name__
         raise ConfigError(f"out of memory ({first}). What needs less: {KNOBS}") from e
-
-
-def _out_of_memory(e: Exception) -> bool:
-    """A GPU has an error class of its own for it, the CPU words."""
-    return isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(e)
 
 
 def _place(spec: str) -> Place:
@@ -152,7 +148,7 @@ def _model(where: Place, dtype: str) -> Any:
             where.folder, dtype=wanted, output_loading_info=True, **gguf_options(where.gguf)
         )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as e:
-        if _out_of_memory(e):
+        if out_of_memory(e):
             raise
         if isinstance(e, ValueError) and "Unrecognized configuration class" in str(e):
             raise ConfigError(f"{where.name} is no causal language model: {_brief(e)}") from e

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +17,7 @@ from llmlabel.config import AlignConfig
 from llmlabel.errors import ConfigError, RunMismatch
 from llmlabel.lists import RankedList, as_examples
 from llmlabel.llm.ledger import default_cache
+from llmlabel.llm.training import quiet
 from llmlabel.runs import read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def train(
     what = _definition(lists, held_out, config)
     done = _finished(folder, what)
     if done is None:
-        with _quiet():
+        with quiet():
             _train(lists, held_out, config, folder, cache or default_cache(), what, card or {}, on_step)
         done = _finished(folder, what)
         assert done is not None
@@ -101,7 +100,7 @@ def measure(
     Raises: ConfigError and DataError as `train`.
     """
     _check_installed()
-    with _quiet():
+    with quiet():
         from llmlabel.alignment.policy import knobs_when_out_of_memory
         from llmlabel.alignment.scorer import measured
 
@@ -193,21 +192,3 @@ def _told(training: Training, steps: int) -> dict[str, Any]:
         "counts": training.counts,
         "facts": training.facts,
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Libraries say nothing but errors while they work, and their progress bars stay away."""
-    from transformers.utils import logging as told
-
-    level, bars = told.get_verbosity(), told.is_progress_bar_enabled()
-    told.set_verbosity_error()
-    told.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        told.set_verbosity(level)
-        if bars:
-            told.enable_progress_bar()

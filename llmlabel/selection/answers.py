@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,31 @@ class Table:
             diversity=unknown(size[0]), cost=unknown(size[0]), asked=np.zeros(size, bool),
         )  # fmt: skip
 
+    @cached_property
+    def _lines(self) -> dict[str, int]:
+        return {name: s for s, name in enumerate(self.strategies)}
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """Question id -> its place."""
+        return {id_: n for n, id_ in enumerate(self.ids)}
+
+    def place(self, answer: Answer) -> tuple[int, int]:
+        """Where an answer stands in the (S, N) arrays."""
+        return self._lines[answer.strategy], self.columns[answer.id]
+
     @property
     def answered(self) -> NDArray[np.bool_]:
         """(S, N) whether there is a whole answer with a length."""
         return ~np.isnan(self.tokens)
+
+
+def known(value: float) -> float | None:
+    """A number, or None for nan."""
+    return None if np.isnan(value) else float(value)
+
+
+def mean(values: FloatArray) -> float | None:
+    """Of those that are known; None where none is."""
+    some = values[~np.isnan(values)]
+    return float(some.mean()) if len(some) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from llmlabel.errors import ConfigError
 from llmlabel.llm.backends.embedded import Place, place
 from llmlabel.llm.causal_lm import CausalLM
+from llmlabel.llm.training import out_of_memory, quiet
 from llmlabel.runs import write_json
 from llmlabel.selection.target import weights_of
 from llmlabel.stats import bootstrap
@@ -144,24 +144,14 @@ def _reason(first: str, second: str, better: str | None, gap: float, low: float,
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Libraries show no bars and no warnings while they work, and report nothing over the network."""
+    """`quiet`, and nothing is reported over the network."""
     import datasets
     from huggingface_hub import constants
-    from transformers.utils import logging as told
 
     constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL tells the hub of every training
-    level, bars = told.get_verbosity(), told.is_progress_bar_enabled()
-    told.set_verbosity_error()
-    told.disable_progress_bar()
     datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        told.set_verbosity(level)
-        if bars:
-            told.enable_progress_bar()
+    with quiet():
+        yield
 
 
 @contextmanager
@@ -170,7 +160,7 @@ def _out_of_memory(target: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as e:
-        if not (isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(e)):
+        if not out_of_memory(e):
             raise
         raise ConfigError(
             f"out of memory while training {target}. What needs less: --set max_answer_tokens and --set max_text_chars (shorter "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmlabel.selection.answers import Table
+from llmlabel.selection.answers import Table, known, mean
 from llmlabel.selection.elimination import FEWEST, HIGHER_IS_BETTER, NATS, common, losses
 from llmlabel.selection.gates import Checked, gates
 from llmlabel.stats import bootstrap_means, holm, mean_differs
@@ -72,7 +72,7 @@ def ranked(table: Table, score: str, dropped: Mapping[str, dict[str, Any]], seed
     shared = common(loss[contenders])
     comparable = bool(contenders) and int(shared.sum()) >= FEWEST
     for s, row in enumerate(rows):
-        row.cost, row.tokens = _known(table.cost[s]), _mean(table.tokens[s])
+        row.cost, row.tokens = known(table.cost[s]), mean(table.tokens[s])
         if not (comparable and row.contends):
             values = loss[s][~np.isnan(loss[s])] * sign
             _describe(row, values, bootstrap_means(values, seed=seed)[:, 0] if len(values) else values)
@@ -120,15 +120,6 @@ def _behind(row: Row, differences: FloatArray, seed: int) -> None:
 def _interval(draws: FloatArray) -> Interval:
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _mean(values: FloatArray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _listed(interval: Interval | None) -> list[float] | None:

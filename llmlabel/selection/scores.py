@@ -26,7 +26,6 @@ from llmlabel.selection.answers import Answer, Question
 from llmlabel.selection.exemplars import Pool, Shown
 
 NAMES = ("sppl", "ppl", "ifd")
-UNITS = {"sppl": "nats per token", "ppl": "nats per token", "ifd": "ratio"}
 PLAIN = "select/plain@1.0.0"
 Form = Literal["chat", "plain"]
 Key = tuple[str, str]  # id of a question, name of a strategy

@@ -6,22 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection_tables import table
 
 from llmlabel.errors import DataError
 from llmlabel.selection.answers import Table
 from llmlabel.selection.elimination import Elimination, eliminate, first, looks, losses, revived
-
-
-def table(means: list[float], n: int = 60, sd: float = 0.1, seed: int = 0, score: str = "sppl") -> Table:
-    """Scores around some means, on prompts that are easy or hard for all."""
-    rng = np.random.default_rng(seed)
-    made = Table.empty([f"s{i}" for i in range(len(means))], [f"{j:03}" for j in range(n)], [score])
-    made.asked[:] = True
-    made.tokens[:] = 50
-    made.truncated[:] = made.leaks[:] = 0
-    made.correct[:] = 1
-    made.scores[score][:] = np.array(means)[:, None] + rng.gamma(2, 0.3, n) + rng.normal(0, sd, (len(means), n))
-    return made
 
 
 def race(made: Table, **settings_: object) -> Elimination:
