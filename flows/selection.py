@@ -98,7 +98,8 @@ def know_target(work: Work) -> None:
     elif wanted or imitates(work, plan.names):
         work.own = ask_target(work, plan.drawn)
         work.models.unload()
-    work.pool = Pool.of(plan.drawn, [work.own.get(q.id, []) for q in plan.drawn], k=config.exemplars, seed=config.seed)
+    asked = plan.drawn if work.own else []
+    work.pool = Pool.of(asked, [work.own.get(q.id, []) for q in asked], k=config.exemplars, seed=config.seed)
     if wanted and config.score != "cosine" and not work.pool.enough:
         work.note(f"plain perplexity decides, not self-aligned perplexity: {work.pool.why}")
 

@@ -18,6 +18,7 @@ from llmlabel.selection.answers import Answer, Question, Table, known, mean
 from llmlabel.selection.elimination import losses
 from llmlabel.selection.gates import gates
 from llmlabel.selection.per_prompt import per_prompt, shares
+from llmlabel.selection.scores import counted
 from llmlabel.stats import wilson
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def write_evidence(work: Work) -> None:
             "kind": work.pool.kind if work.pool.enough else "none", "pool": work.pool.answered, "asked": work.pool.asked,
             "used": len({a.id for group in work.pool.groups for _, a in group}), "why": work.pool.why,
         },
-        "unscored": dict(Counter(work.unscored.values())),
+        "unscored": dict(counted(work.unscored.values())),
     }  # fmt: skip
 
 

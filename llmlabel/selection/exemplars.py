@@ -59,8 +59,8 @@ class Pool:
         kept = _of_bearable_length(list(found.values()), least)
         enough = len(kept) >= least
         groups = _groups(kept, k, seed) if enough else ()
-        why = _why(kind, len(found), len(questions), least, k, len(groups))
         too_long = len(found) - len(kept)
+        why = _why(kind, len(found), len(questions), too_long, least, k, len(groups))
         return cls(kind, enough, why, len(questions), len(found), too_long, groups, _turns(questions, groups))
 
     def before(self, question: Question) -> tuple[Shown, ...]:
@@ -117,10 +117,13 @@ def _turns(questions: Sequence[Question], groups: Sequence[Sequence[Shown]]) -> 
     return turns
 
 
-def _why(kind: str, answered: int, asked: int, least: int, k: int, groups: int) -> str:
+def _why(kind: str, answered: int, asked: int, too_long: int, least: int, k: int, groups: int) -> str:
+    if not asked:
+        return "the target was not asked for answers of its own"
     what = "a correct answer" if kind == "verified" else "a whole answer"
     said = f"the target gave {what} to {answered} of {asked} prompts"
     if not groups:
         return f"{said}, {least} are needed for self-aligned perplexity: plain perplexity is used instead"
     checked = "" if kind == "verified" else ", unchecked because there is no gold"
-    return f"{said}{checked}; {groups} groups of {k} of them stand before the prompts in turn"
+    shorter = f", {too_long} of them too long to show" if too_long else ""
+    return f"{said}{checked}{shorter}; {groups} groups of {k} of them stand before the prompts in turn"

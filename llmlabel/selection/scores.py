@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,10 +44,10 @@ class Scores:
     values: dict[Key, tuple[float, int]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
 
-    @property
-    def counted(self) -> Counter[str]:
-        """How often each reason was given; numbers in it (lengths, say) are left out."""
-        return Counter(re.sub(r"\d+", "N", reason) for reason in self.reasons.values())
+
+def counted(reasons: Iterable[str]) -> Counter[str]:
+    """How often each reason was given; numbers in it (lengths, say) are left out."""
+    return Counter(re.sub(r"\d+", "N", reason) for reason in reasons)
 
 
 @dataclass(frozen=True)

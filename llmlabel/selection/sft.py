@@ -7,11 +7,10 @@ that has all three.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,35 +39,6 @@ SCHEMA = pa.schema(
         ("prompt_hash", pa.string()),
     ]
 )
-CARD = """---
-configs:
-- config_name: default
-  data_files: {file}
----
-
-# Answers to fine-tune on
-
-{rows} rows written by `llmlabel run select`. A row: `prompt` and `completion` (chat messages), `id` of the prompt, `strategy` and
-`model` that wrote the answer, `correct` (null: not checked), `prompt_id` and `prompt_hash` of the prompt file it was asked with.
-
-| strategy | rows |
-| --- | --- |
-{strategies}
-
-Facts, as JSON:
-
-    {facts}
-
-To train on it with [TRL](https://huggingface.co/docs/trl/sft_trainer), which learns from the completions only:
-
-```python
-from datasets import load_dataset
-from trl import SFTConfig, SFTTrainer
-
-data = load_dataset("parquet", data_files={file!r}, split="train")
-SFTTrainer("MODEL_OR_FOLDER", SFTConfig("trained"), train_dataset=data).train()
-```
-"""
 
 
 def messages(question: Question) -> list[dict[str, str]]:
@@ -121,21 +91,5 @@ def write(path: Path, pairs: Iterable[Pair]) -> Counter[str]:
     return counts
 
 
-def card(file: str, counts: Mapping[str, int], facts: Mapping[str, Any]) -> str:
-    """A README.md to lie beside the file: what its rows are, and how to train on them.
-
-    Args:
-        file: its name. counts: rows by strategy. facts: what else is known, as JSON values (target, data, verdict).
-    """
-    told = "\n".join(f"| {_cell(name)} | {n:,} |" for name, n in counts.items())
-    as_json = json.dumps(facts, ensure_ascii=True, default=str)
-    return CARD.format(file=file, rows=f"{sum(counts.values()):,}", strategies=told, facts=as_json)
-
-
 def _text(text: str) -> str:
     return plain_text(str(defuse(text)))
-
-
-def _cell(text: str) -> str:
-    """One line that Markdown and HTML take for a text."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&-])", r"\\\1", " ".join(text.split()))

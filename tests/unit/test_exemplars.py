@@ -104,6 +104,7 @@ def test_very_long_answers_are_left_out_as_long_as_enough_remain() -> None:
         answers[i] = [Answer(f"q{i}", OWN, "word " * (100 + i), correct=True)]
     pool = Pool.of(questions, answers)
     assert (pool.too_long, pool.enough) == (3, True)
+    assert "to 14 of 14 prompts, 3 of them too long to show; 3 groups" in pool.why
     fewer = Pool.of(questions[:12], answers[:12])
     assert (fewer.too_long, fewer.enough) == (2, True), "the shortest of them makes ten"
 

@@ -14,7 +14,7 @@ from llmlabel.llm.requests import Completion, Features, ScoreRequest
 from llmlabel.records import Status
 from llmlabel.selection.answers import OWN, Answer, Question
 from llmlabel.selection.exemplars import Pool
-from llmlabel.selection.scores import Scores, chat_turns, form_of, score
+from llmlabel.selection.scores import Scores, chat_turns, counted, form_of, score
 
 QUESTIONS = [Question(f"q{i}", f"What is {i}?", "1") for i in range(12)]
 POOL = Pool.of(QUESTIONS, [[Answer(q.id, OWN, f"own {q.id}", correct=True)] for q in QUESTIONS])
@@ -99,7 +99,7 @@ def test_an_answer_that_does_not_fit_leaves_the_others_their_scores() -> None:
     assert found.values[("q0", "c")] == (1.0, 3)
     assert math.isnan(found.values[("q0", "b")][0])
     assert set(found.reasons) == {("q0", "b"), ("q1", "a")}
-    assert found.counted == {"the target refused it: N tokens do not fit into the N of it": 2}
+    assert counted(found.reasons.values()) == {"the target refused it: N tokens do not fit into the N of it": 2}
     assert len(target.asked) == 2 + 3, "a lone answer is not asked for twice"
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_whole_answer_has_a_reason() -> None:
     given = [Answer("q0", "a", "half of", Status.TRUNCATED), Answer("q0", "b", "", Status.REFUSED), Answer("q0", "c", "whole")]
     found = scored(target, "ppl", {"q0": given})
     assert list(target.asked[0].completions) == ["whole"]
-    assert found.counted == {"no whole answer (truncated)": 1, "no whole answer (refused)": 1}
+    assert counted(found.reasons.values()) == {"no whole answer (truncated)": 1, "no whole answer (refused)": 1}
     assert set(found.values) == {("q0", name) for name in "abc"}
 
 
@@ -117,7 +117,7 @@ def test_a_probability_that_is_none_is_no_score() -> None:
     target._answer = lambda request: Completion(scores=[-math.inf, math.nan], token_counts=[3, 3])
     found = scored(target, "ppl", answers(a="one", b="two"))
     assert all(math.isnan(value) for value, _ in found.values.values())
-    assert found.counted == {"the target gives no finite probability": 2}
+    assert counted(found.reasons.values()) == {"the target gives no finite probability": 2}
 
 
 def test_no_answers_ask_nothing() -> None:

@@ -113,13 +113,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         sft.write(tmp_path / "none" / "sft.parquet", [pair()])
 
 
-def test_the_card_takes_names_for_text() -> None:
-    text = sft.card("sft.parquet", {"<b>*x*</b> | y": 1200}, {"target": "a\nb {rows}", "n": 3})
-    assert "| \\<b\\>\\*x\\*\\</b\\> \\| y | 1,200 |" in text
-    assert "1,200 rows" in text and '"a\\nb {rows}"' in text and "data_files='sft.parquet'" in text
-    assert len(text.splitlines()) < 40
-
-
 def drawn(share: float, shape: tuple[int, int] = (3, 200), seed: int = 0) -> Any:
     return np.random.default_rng(seed).random(shape) < share
 
