@@ -1,1 +1,12 @@
-"""Prefect flows: one per file, orchestration only."""
+"""Prefect flows: orchestration only. Named by strings here, so that nothing heavy is imported before it is needed."""
+
+FLOWS = {  # name: flow, settings, estimate
+    "taxonomy": ("taxonomy:taxonomy", "TaxonomyConfig", "estimate_taxonomy:estimate_taxonomy"),
+    "annotate": ("annotate:annotate", "AnnotateConfig", "estimate_annotate:estimate_annotate"),
+    "audit": ("audit:audit", "AuditConfig", "audit:estimate_audit"),
+    "graph": ("graph:graph", "GraphConfig", "estimate_graph:estimate_graph"),
+    "align": ("align:align", "AlignConfig", "estimate_align:estimate_align"),
+    "select": ("selection:select", "SelectConfig", "estimate_selection:estimate_selection"),
+    "rank": ("rank:rank", "RankConfig", "estimate_rank:estimate_rank"),
+    "evaluate": ("align_evaluate:evaluate", "EvaluateConfig", "estimate_align:estimate_evaluate"),
+}

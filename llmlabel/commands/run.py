@@ -13,17 +13,7 @@ import typer
 from llmlabel.commands import options
 from llmlabel.commands.options import Common, Limits, show_result, with_common, with_limits
 from llmlabel.errors import ConfigError
-
-FLOWS = {  # name: flow, settings, estimate
-    "taxonomy": ("taxonomy:taxonomy", "TaxonomyConfig", "estimate_taxonomy:estimate_taxonomy"),
-    "annotate": ("annotate:annotate", "AnnotateConfig", "estimate_annotate:estimate_annotate"),
-    "audit": ("audit:audit", "AuditConfig", "audit:estimate_audit"),
-    "graph": ("graph:graph", "GraphConfig", "estimate_graph:estimate_graph"),
-    "align": ("align:align", "AlignConfig", "estimate_align:estimate_align"),
-    "select": ("selection:select", "SelectConfig", "estimate_selection:estimate_selection"),
-    "rank": ("rank:rank", "RankConfig", "estimate_rank:estimate_rank"),
-    "evaluate": ("align_evaluate:evaluate", "EvaluateConfig", "estimate_align:estimate_evaluate"),
-}
+from llmlabel.flows import FLOWS
 
 app = typer.Typer(help="Run a flow.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -377,7 +367,7 @@ def select(
 
 def _settings_of(run: Path) -> dict[str, Any]:
     """The settings an earlier run had, but for those that were about itself: its folder, its caps."""
-    from llmlabel.config import NOT_DEFINING
+    from llmlabel.config.common import NOT_DEFINING
     from llmlabel.runs import load_run
 
     return {

@@ -1,0 +1,141 @@
+"""What settings all flows share, and those share that ask a model about texts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+NOT_DEFINING = {
+    "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "rpm", "tpm", "cache", "api_key_env", "prices",
+    "timeout", "prompts", "batch", "store_text",
+}  # fmt: skip
+
+
+class Roles(BaseModel):
+    """Which model does what: model specs. A role left empty uses `default`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: str | None = Field(None, description="Model spec; when empty: a hosted model if a key or URL is set, else embedded.")
+    summarise: str | None = Field(None, description="Writes the short summaries; a cheap model is enough.")
+    generate: str | None = Field(None, description="Proposes the first taxonomy.")
+    update: str | None = Field(None, description="Edits the taxonomy batch by batch; the step that needs the strong model.")
+    review: str | None = Field(None, description="Polishes the final taxonomy.")
+    choose: str | None = Field(None, description="Chooses among candidate taxonomies.")
+    name: str | None = Field(None, description="Names clusters of texts.")
+    label: str | None = Field(None, description="Labels texts.")
+    judge: str | None = Field(None, description="Scores labels; best a different model than `label`.")
+    teacher: str | None = Field(None, description="Writes the answers a model is to be trained on.")
+
+    @field_validator("*")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value and re.search(r"://[^/@|]*@", value):
+            raise ValueError("has a user or password in its URL; put the key into the variable named by api_key_env")
+        return value
+
+    def spec(self, role: str) -> str | None:
+        return getattr(self, role, None) or self.default
+
+
+class CommonConfig(BaseModel):
+    """What every flow takes."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    data: str = Field(description="A parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the packages installed here).")
+    text_column: str = Field("text", description="Column with the texts.")
+    id_column: str | None = Field(None, description="Column with unique row ids; default: a unique column `id`, else a hash.")
+    gold_column: str | None = Field(
+        None, description="Column with true labels, empty where unknown; never shown to a model beside its own text."
+    )
+    out: Path = Field(description="The run folder. The same command on the same folder resumes.")
+    from_run: Path | None = Field(None, description="An earlier run to start from; only what changed is asked again.")
+    llm: Roles = Field(default_factory=Roles.model_construct, description="Model specs by role, or one spec for all.")
+    embedder: str = Field("auto", description="auto, minilm, tfidf, st:DIR_OR_ID, openai:MODEL or MODEL@URL.")
+    seed: int = Field(0, description="Seed of every random choice.")
+    budget: float | None = Field(None, ge=0, description="Most US dollars this run may cost, over all resumes.")
+    budget_calls: int | None = Field(None, ge=0, description="Most requests.")
+    budget_tokens: int | None = Field(None, ge=0, description="Most tokens, prompt and completion together.")
+    concurrency: int | None = Field(
+        None, ge=1, le=4096, description="Most requests in flight at one endpoint; default: what the backend takes."
+    )
+    rpm: float | None = Field(None, gt=0, description="Most requests per minute at one endpoint.")
+    tpm: float | None = Field(None, gt=0, description="Most tokens per minute at one endpoint.")
+    batch: bool = Field(False, description="Ask through batch jobs: half the price, within a day.")
+    mask_pii: Literal["none", "regex", "presidio"] = Field(
+        "none", description="Take e-mail addresses, phone and card numbers and the like out of texts before they are sent."
+    )
+    store_text: bool = Field(True, description="Keep what was asked in the answer store; false: hashes and answers only.")
+    timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
+    prompts: Path | None = Field(None, description="A directory of prompt files that override the packaged ones by id.")
+    cache: Path | None = Field(None, description="Directory of the answer store; default: the user's cache directory.")
+    api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
+    prices: Path | dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="{model: {input: USD per million tokens, output: ...}}, or a YAML file with `date:` and `prices:`.",
+    )
+
+    @field_validator("llm", mode="before")
+    @classmethod
+    def _one_spec(cls, value: Any) -> Any:
+        return {"default": value} if isinstance(value, str) else value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        if not value.replace("_", "").isalnum() or value.startswith("sk"):
+            raise ValueError("is the NAME of an environment variable, never the key itself")
+        return value
+
+    @property
+    def title(self) -> str:
+        """What to call the data in the name of a run."""
+        return Path(self.data).name if "/" in self.data and not self.data.startswith("hf://") else self.data
+
+    def definition(self) -> dict[str, Any]:
+        """The settings that define a run: those that may not change on resume. URLs are left out of model specs."""
+        values = self.model_dump(mode="json", exclude=NOT_DEFINING)
+        values["llm"] = {role: without_url(spec) for role, spec in values["llm"].items()}
+        return values
+
+
+def without_url(spec: str | None) -> str | None:
+    """A model spec that says what is asked, not where."""
+    return spec if spec is None or "@http" not in spec else spec[: spec.rindex("@http")]
+
+
+class AskingConfig(CommonConfig):
+    """What flows share that ask a model about texts."""
+
+    label_probs: Literal["auto", "sequence", "code", "vote"] = Field(
+        "auto",
+        description="Label distributions: likelihood of whole names, alternatives of the first token, shares of samples; "
+        "auto: what the model can give.",
+    )
+    max_text_chars: int = Field(4000, ge=100, description="A model sees at most this much of a text.")
+    shard_size: int = Field(500, ge=1, description="Texts per task when labelling.")
+
+
+class LabellingConfig(AskingConfig):
+    """What flows share that label with a taxonomy they are given."""
+
+    annotators: list[str] = Field(
+        default_factory=list,
+        description="Who labels: model specs, each with a way of asking before it where the usual one is not wanted "
+        "(descent:openai:MODEL), or nearest (vectors, no model). Empty: the model of the role `label`.",
+    )
+    samples: int = Field(3, ge=1, le=100, description="Answers per text where a model tells no probabilities.")
+
+    @field_validator("annotators")
+    @classmethod
+    def _no_password_either(cls, values: list[str]) -> list[str]:
+        for value in values:
+            Roles.model_validate({"label": value})
+        return values
+
+    def definition(self) -> dict[str, Any]:
+        return super().definition() | {"annotators": [without_url(spec) for spec in self.annotators]}
