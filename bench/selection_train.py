@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from llmlabel.flows.selection_pilot import learn_from
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from selection_build import right
@@ -35,7 +36,6 @@ from llmlabel.llm import connect
 from llmlabel.runs import read_json, write_json
 from llmlabel.selection import generate, sft
 from llmlabel.selection.answers import Answer, Question
-from llmlabel.selection.pilot import FACTS, train
 from llmlabel.selection.target import target_spec
 from llmlabel.stats import wilson
 
@@ -76,13 +76,15 @@ def one_run(name: str, seed: int, pairs: list[tuple[Question, Answer]], tests: l
         write_json(file, {"correct": correct, "words": words})
         return
     chosen = random.Random(0).sample(pairs, args.rows)
-    folder = train(
-        list(sft.rows(chosen)), args.work / f"{name}-{seed}", args.model, seed=seed, epochs=args.epochs,
-        learning_rate=args.learning_rate, batch=args.batch,
+    folder = args.work / f"{name}-{seed}"
+    trained = learn_from(
+        list(sft.rows(chosen)), folder, args.model, seed=seed, epochs=args.epochs, learning_rate=args.learning_rate,
+        batch=args.batch,
     )  # fmt: skip
     gc.collect()  # trainers hold themselves
-    told = read_json(folder / FACTS)
-    correct, words = tested(f"embedded:{folder}", tests, args.tokens, args.work / "cache")
+    losses = [line["loss"] for line in trained.history]
+    told = {"steps": trained.steps, "seconds": trained.seconds, "losses": losses}
+    correct, words = tested(f"embedded:{trained.model}", tests, args.tokens, args.work / "cache")
     write_json(file, told | {"correct": correct, "words": words})
     shutil.rmtree(folder)
     print(f"{name}, seed {seed}: {np.mean(correct):.1%}, {told['seconds']:.0f} s in {told['steps']} steps", flush=True)

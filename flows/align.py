@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from llmlabel.flows import align_evaluate, cycle
+from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import show_table
-from llmlabel.flows.training import told, trained
-from prefect import flow, task
+from llmlabel.flows.training import split_by_prompt, told, trained
+from prefect import task
 
 from llmlabel.alignment import convert, losses
 from llmlabel.alignment.check_tokens import encoder
@@ -25,7 +25,6 @@ from llmlabel.events import emit
 from llmlabel.lists import Broken, RankedList, as_examples, read_lists
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
-from llmlabel.records import fold
 from llmlabel.runs import DONE, RunFolder, read_json, write_json
 
 CYCLE = ("cycle", "judged", "passed", "agreement", "held_out_agreement", "mean_lcs", "judge_questions", "ended")  # as shown
@@ -51,7 +50,7 @@ class Work(Desk):
         return bool(self.config.llm.judge or self.config.llm.default)
 
 
-@flow(name="align", flow_run_name="align on {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="align")
 def align(config: AlignConfig) -> dict[str, Any]:
     """Train a model on lists of ranked answers.
 
@@ -92,11 +91,7 @@ def split(config: AlignConfig, lists: Sequence[RankedList]) -> tuple[list[Ranked
     """Lists to train on and to measure on; lists of the same prompt stay together."""
     if config.held_out:
         return list(lists), convert.read(config.held_out, id_column=config.id_column, option="--held-out").lists
-    prompts = sorted({fold(one.text) for one in lists})
-    random.Random(f"{config.seed}/held-out").shuffle(prompts)
-    most = round(config.held_out_share * len(prompts))
-    apart = set(prompts[: min(max(most, 1), len(prompts) - 1)] if config.held_out_share else [])
-    return [one for one in lists if fold(one.text) not in apart], [one for one in lists if fold(one.text) in apart]
+    return split_by_prompt(config, lists)
 
 
 def run_steps(work: Work) -> int:
@@ -114,7 +109,7 @@ def run_steps(work: Work) -> int:
     return DONE
 
 
-@task(name="check", **PLAIN)
+@task(name="check", task_run_name="check the data", **PLAIN)
 def examine(work: Work) -> None:
     """What is wrong with the data; nothing but what makes training impossible stops the run."""
     if work.config.method == "cyclealign":
@@ -130,13 +125,13 @@ def examine(work: Work) -> None:
         emit("note", text=f"{finding['severity']}: {finding['sentence']}")
 
 
-@task(name="train", **PLAIN)
+@task(name="train", task_run_name="train the model", **PLAIN)
 def learn(work: Work) -> None:
     """Train on the lists as they are."""
     work.made |= told(trained(work, work.lists, work.held_out, work.folder.path, "train", card={}))
 
 
-@task(name="evaluate", **PLAIN)
+@task(name="evaluate", task_run_name="compare the models, with the judge", **PLAIN)
 def evaluate(work: Work) -> dict[str, Any]:
     """How often the judge prefers the trained model's answers to those of the model it started from."""
     return align_evaluate.compare(work, work.held_out, work.config, work.made["model"])

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import pyarrow as pa
+from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import show_table
 from llmlabel.flows.rank import judge_lists
+from llmlabel.flows.right_answers import accuracies, tested
 from llmlabel.flows.sampling import model_spec, sample
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.alignment.win_rate import Comparison, win_rate
 from llmlabel.annotation.judges import pinned
 from llmlabel.config import AlignConfig, EvaluateConfig
-from llmlabel.errors import ConfigError
+from llmlabel.data import as_label
+from llmlabel.errors import ConfigError, DataError
 from llmlabel.lists import RankedList, as_examples, read_lists, write_lists
 from llmlabel.llm import Models
 from llmlabel.prompting import PromptLibrary
-from llmlabel.runs import DONE, RunFolder, load_run, read_json, write_json
+from llmlabel.records import Taxonomy
+from llmlabel.runs import DONE, RunFolder, load_run, read_json, write_json, write_parquet
+from llmlabel.selection.answers import Question
+from llmlabel.selection.verifiers import auto
 
 POLICY, REFERENCE = "policy", "reference"
 
@@ -68,44 +76,96 @@ class Work(Desk):
     config: EvaluateConfig
 
 
-@flow(name="evaluate", flow_run_name="evaluate {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="evaluate")
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """A run's model against the one it started from, on prompts of one's own.
 
     Returns: the folder, exit code, win rates, and list measures where the data is ranked.
     """
     lists = read_lists(config.data, id_column=config.id_column)
-    made = load_run(config.run).info["config"]
-    if not (config.run / "model" / "config.json").is_file():
-        raise ConfigError(f"{config.run} has no model yet; finish it with `llmlabel run align`")
-    settings = AlignConfig.model_validate({**made, **config.model_dump(exclude={"run"}, exclude_unset=True)})
-    extra = {"prompts": PromptLibrary(config.prompts).hashes(pinned()), "model": str(config.run)}
+    settings = _settings(config)
+    tests = _tests(config, lists)
+    taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else None
+    extra = {
+        "prompts": PromptLibrary(config.prompts).hashes(pinned()), "model": str(config.run),
+        "taxonomy": taxonomy and taxonomy.model_dump(mode="json"),
+    }  # fmt: skip
 
     def steps(folder: RunFolder, models: Models) -> int:
-        return _steps(Work(config, as_examples(lists), folder, models), lists, settings)
+        return _steps(Work(config, as_examples(lists), folder, models), lists, settings, tests, taxonomy)
 
     return carry_out(config, "evaluate", as_examples(lists), extra, steps, shown)
 
 
-def _steps(work: Work, lists: Sequence[RankedList], settings: AlignConfig) -> int:
-    folder = work.folder
-    found: dict[str, Any] = {}
+def _settings(config: EvaluateConfig) -> AlignConfig:
+    """Of the training that made the model, and what was said now. Raises: ConfigError where there is no model."""
+    made = load_run(config.run).info["config"]
+    if not (config.run / "model" / "config.json").is_file():
+        raise ConfigError(f"{config.run} has no model yet; finish it with `llmlabel run align` or `run sft`")
+    given = {**made, **config.model_dump(exclude_unset=True)}
+    return AlignConfig.model_validate({name: value for name, value in given.items() if name in AlignConfig.model_fields})
+
+
+def _tests(config: EvaluateConfig, lists: Sequence[RankedList]) -> list[Question]:
+    """The prompts with gold. Raises: DataError for a column that is not there, or is empty."""
+    name = config.gold_column
+    if name is None:
+        return []
+    if name not in lists[0].more:
+        raise DataError(f"{config.data} has no column {name!r} (--gold-column)")
+    tests = [Question(one.id, one.prompt, gold) for one in lists if (gold := as_label(one.more[name])) is not None]
+    if not tests:
+        raise DataError(f"{config.data}: column {name!r} is empty in every row, so no answer can be checked")
+    return tests
+
+
+def _steps(
+    work: Work, lists: Sequence[RankedList], settings: AlignConfig, tests: Sequence[Question], taxonomy: Taxonomy | None
+) -> int:
+    folder, config, found = work.folder, work.config, dict[str, Any]()
+    judged = config.judged == "always" or (config.judged == "auto" and bool(not tests or config.llm.judge))
     if any(one.ranked for one in lists):
         found["scores"] = timed(folder, "measure", lambda: _measure(work, lists, settings))
-    found["win_rate"] = timed(folder, "judge", lambda: _judge(work, lists, settings))
-    folder.info["counts"] = {"judged": found["win_rate"]["prompts"], "not_judged": found["win_rate"]["not_judged"]}
+    if tests:
+        found["accuracy"] = timed(folder, "check", lambda: _check(work, settings, tests, taxonomy))
+    found["win_rate"] = timed(folder, "judge", lambda: _judge(work, lists, settings)) if judged else None
+    counts = found["win_rate"] or {"prompts": 0, "not_judged": 0}
+    folder.info["counts"] = {"judged": counts["prompts"], "not_judged": counts["not_judged"], "checked": len(tests)}
     write_json(folder.path / "metrics.json", {"schema": 1, **found, "counts": folder.info["counts"]})
     return DONE
 
 
-@task(name="measure", **PLAIN)
+@task(name="check", task_run_name="count right answers", **PLAIN)
+def _check(work: Work, settings: AlignConfig, tests: Sequence[Question], taxonomy: Taxonomy | None) -> dict[str, Any]:
+    """How often each model's answers are right."""
+    config, golds = work.config, [str(one.gold) for one in tests]
+    verify = auto(golds, taxonomy) if config.verify == "auto" else config.verify
+    models = {POLICY: str(config.run / "model"), REFERENCE: settings.reference or settings.policy}
+    models |= {name: name for name in config.beside}
+    made, found = dict[str, str](), dict[str, list[bool]]()
+    for n, (name, model) in enumerate(models.items()):
+        spec = model_spec(model, settings.sampler)
+        if spec in made:  # the same model under two names
+            found[name] = found[made[spec]]
+            continue
+        most, step = settings.max_completion_tokens, f"check: {name}"
+        answers = partial(tested, work, spec, tests, verify, taxonomy, most, step)
+        found[name], made[spec] = work.folder.step(f"check-{n}", answers)["correct"], name
+    write_parquet(
+        work.folder.path / "checked.parquet",
+        pa.table({"id": [one.id for one in tests], "prompt": [one.text for one in tests], "gold": golds, **found}),
+    )
+    return accuracies(found, REFERENCE, config.seed)
+
+
+@task(name="measure", task_run_name="measure on the lists", **PLAIN)
 def _measure(work: Work, lists: Sequence[RankedList], settings: AlignConfig) -> dict[str, Any]:
     from llmlabel.alignment.train import measure
 
     return measure(lists, settings, str(work.config.run / "model"), settings.reference or settings.policy, work.config.cache)
 
 
-@task(name="judge", **PLAIN)
+@task(name="judge", task_run_name="compare the models, with the judge", **PLAIN)
 def _judge(work: Work, lists: Sequence[RankedList], settings: AlignConfig) -> dict[str, Any]:
     return compare(work, lists, settings, str(work.config.run / "model"))
 
@@ -124,5 +184,6 @@ def shown(folder: RunFolder) -> dict[str, Any]:
     win = in_short(metrics["win_rate"])
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "win_rate": win, "scores": metrics.get("scores"),
+        "accuracy": metrics.get("accuracy"),
         "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
     }  # fmt: skip

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llmlabel.flows import annotators as asking_of
 from llmlabel.flows import cascade, labelling, proof
 from llmlabel.flows.annotators import Asking, read_annotators
+from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.gaps import gaps
 from llmlabel.flows.known import Known
 from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import show_table
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.backoff import back_off
@@ -66,7 +69,8 @@ class Work(Desk):
     @cached_property
     def asking(self) -> Asking:
         config = self.config
-        fresh = frozenset(i for i, c in self.corrections.items() if i in self.by_id)
+        before = known_before(self.old.path) if self.old else {}
+        fresh = frozenset(i for i, c in self.corrections.items() if i in self.by_id and before.get(i) != c.labels)
         return Asking(
             config, self.folder, self.models, self.taxonomy, PromptLibrary(config.prompts), self.encode,
             config.use_case or self.taxonomy.use_case, self.follow, config.multi_label, config.few_shot, config.order_sample,
@@ -74,7 +78,7 @@ class Work(Desk):
         )  # fmt: skip
 
 
-@flow(name="annotate", flow_run_name="labels of {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="annotate")
 def annotate(config: AnnotateConfig) -> dict[str, Any]:
     """Label texts with a taxonomy, by one annotator or several, and prove how good the labels are.
 
@@ -104,6 +108,14 @@ def annotate(config: AnnotateConfig) -> dict[str, Any]:
     return carry_out(config, "annotate", examples, extra, steps, shown)
 
 
+def known_before(run: Path) -> dict[str, list[str]]:
+    """By row id, the labels people had given when a run began."""
+    try:
+        return dict(read_json(run / "steps" / "corrections.json"))
+    except FileNotFoundError:
+        return {}
+
+
 def _digest(value: Any) -> str | None:
     return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if value else None
 
@@ -114,6 +126,7 @@ def run_steps(work: Work) -> int:
     write_atomic(folder.path / "taxonomy.yaml", work.taxonomy.dump())
     if work.old:  # they go on from run to run
         append(folder.path, history(work.old.path), str(work.old.path))
+    write_json(folder.path / "steps" / "corrections.json", {i: c.labels for i, c in work.corrections.items()})
     for note in work.known.notes():
         emit("note", text=note)
     if config.target_precision and not work.known.gold.labels:
@@ -135,7 +148,7 @@ def run_steps(work: Work) -> int:
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
-@task(name="ask", **PLAIN)
+@task(name="ask", task_run_name="ask the annotators", **PLAIN)
 def ask_all(work: Work) -> None:
     """Every annotator's answers: all of them on all rows, or in a cascade each on what the cheaper ones left unsure."""
     config, rows = work.config, _asked(work)
@@ -147,7 +160,11 @@ def ask_all(work: Work) -> None:
     def ask(n: int, part: str, some: Sequence[Example]) -> Column:
         return asking_of.answers(work.asking, who[n], n, some, f"-{part}")
 
+    before = {one["name"]: one.get("cost_each") for one in cascade.stages_of(work.old)}
+
     def cost(column: Column) -> float:
+        if (known := before.get(column.name)) is not None:  # of few new rows it would be another, and so would be the plan
+            return float(known)
         return float(proof.spent(column, work.models, work.folder)["cost"] or 0.0) / max(len(column.rows), 1)
 
     classes = classes_of(work.taxonomy)
@@ -156,7 +173,7 @@ def ask_all(work: Work) -> None:
     )
 
 
-@task(name="decide", **PLAIN)
+@task(name="decide", task_run_name="decide on labels", **PLAIN)
 def settle(work: Work) -> None:
     config, columns, routed = work.config, work.columns, work.routed
     asked = {i for column in columns for i in column.rows}
@@ -174,11 +191,18 @@ def settle(work: Work) -> None:
 
 
 def _asked(work: Work) -> list[Example]:
-    """All rows, or rows spread over the data; rows with a known label are always among them, to measure by."""
+    """All rows, or rows spread over the data; rows with a known label are always among them, to measure by. After an earlier
+    run: the rows it asked, and of those it did not have as large a share, drawn at random."""
     size, full = work.config.label_with_llm, [e for e in work.examples if e.text.strip()]
     if size is None or size >= len(full):
         return full
     known = {e.id for e in full if e.id in work.known.gold.labels}
+    asked, new = labelling.asked_before(work.old, full) if work.old else (set(), full)
+    if asked:
+        drawn = [e.id for e in new if e.id not in known]
+        count = min(len(drawn), math.ceil(size * len(new) / len(full)))
+        chosen = known | asked | set(random.Random(f"{work.config.seed}/new").sample(drawn, count))
+        return [e for e in full if e.id in chosen]
     rest = [e for e in full if e.id not in known]
     spread = labelling.spread(work.encode([e.text for e in rest]), max(0, size - len(known)), work.config.seed)
     chosen = known | {rest[i].id for i in spread}
@@ -195,7 +219,7 @@ def _by_people(work: Work) -> dict[str, Annotation]:
     return found
 
 
-@task(name="train", **PLAIN)
+@task(name="train", task_run_name="train the classifier", **PLAIN)
 def train_student(work: Work) -> None:
     """A classifier that learns from the labels, for `llmlabel apply` and for rows that were not asked; not from gold rows
     where it labels others, so that they can say how good it is."""
@@ -213,7 +237,7 @@ def train_student(work: Work) -> None:
     work.classifier = classifier
 
 
-@task(name="write", **PLAIN)
+@task(name="write", task_run_name="write labels.parquet", **PLAIN)
 def write(work: Work) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
     folder, config, classifier = work.folder.path, work.config, work.classifier
     labelling.write_row_digests(folder / "steps" / "rows.parquet", work.examples)
@@ -247,18 +271,20 @@ def _nobody(rows: Sequence[Example]) -> list[Annotation]:
     return [Annotation(e.id, None, Status.ERROR, reason="no annotator was asked about this row") for e in rows]
 
 
-@task(name="explain", **PLAIN)
+@task(name="explain", task_run_name="ask for reasons", **PLAIN)
 def give_reasons(work: Work) -> None:
     rows = [row for row in work.labelled.values() if row.status is Status.OK and row.source == "llm"]
     client, count = work.models["label"], work.counter("explain", len(rows))
     if not client.backend.features.writes:
         emit("note", text=f"no reasons: {client.backend.model} scores labels and cannot write; --llm names another model")
         return
+    given = labelling.given_reasons(work.old, rows) if work.old else []
+    rows = [row for row in rows if row.id not in {one["id"] for one in given}]
     found = explain(rows, work.by_id, work.taxonomy, client, work.asking.prompts, work.asking.how([], count))
-    labelling.write_failures(work.folder.path / "explanations.jsonl", found)
+    labelling.write_failures(work.folder.path / "explanations.jsonl", [*given, *found])
 
 
-@task(name="score", **PLAIN)
+@task(name="score", task_run_name="measure and score", **PLAIN)
 def score(work: Work) -> None:
     folder, made, rows = work.folder.path, work.made, list(work.labelled.values())
     used = {column.name: proof.spent(column, work.models, work.folder) for column in made.panel.columns if column.spec}
@@ -301,7 +327,6 @@ def shown(folder: RunFolder) -> dict[str, Any]:
     shares = folder.info.get("labels", {})
     plain = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in metrics["annotators"]]
     show_table("annotators", plain, "who labelled, and how well")
-    show_table("labels", [{"label": label.name, "texts": shares.get(label.id, 0)} for label in tree.leaves], "texts by label")
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "labels": {label.name: shares.get(label.id, 0) for label in tree.leaves}, "scores": metrics["scores"],

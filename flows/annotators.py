@@ -13,7 +13,8 @@ from llmlabel import annotation
 from llmlabel.annotation import annotators as ways
 from llmlabel.annotation.annotators import classify, few_shot, nearest
 from llmlabel.annotation.asking import How
-from llmlabel.annotation.calibration.order_bias import code_prior, flip_rate, without_prior
+from llmlabel.annotation.calibration.batch import matrix
+from llmlabel.annotation.calibration.order_bias import FEWEST_ROWS, code_prior, flip_rate, without_prior
 from llmlabel.annotation.label import MOST_SAMPLES
 from llmlabel.annotation.label import PROMPTS as LABEL_PROMPTS
 from llmlabel.annotation.panel import Column
@@ -24,7 +25,7 @@ from llmlabel.events import Progress, counter, emit
 from llmlabel.llm import Client, Models
 from llmlabel.prompting import PromptLibrary
 from llmlabel.records import Annotation, Example, Taxonomy
-from llmlabel.runs import Run, RunFolder
+from llmlabel.runs import Run, RunFolder, read_json
 
 ANOTHER_ORDER = 50  # number of the draw whose order of labels is compared with the first one's
 ORDER_SHARE = 0.1  # of the texts, at most, are asked again for it
@@ -126,7 +127,7 @@ def answers(asking: Asking, annotator: Annotator, number: int, examples: Sequenc
     found = [from_json(values) for values in raw]
     if part in ("", "-rest"):
         _order_bias(asking, way, client, name, rows, found, number)
-    column = _column(asking, name, way, found)
+    column = _column(asking, name, way, found, f"means-{number}")
     spec = asking.models.spec_of(annotator.spec or asking.config.llm.spec("label"))
     return replace(column, rows=kept | dict(column.rows), spec=spec, step=_step(number))
 
@@ -149,10 +150,34 @@ def _ask(
     return [by_id.get(e.id) or annotation.label.no_text(e.id, client.backend.model) for e in rows]
 
 
-def _column(asking: Asking, name: str, way: str, raw: Sequence[Annotation]) -> Column:
-    strength = 1.0 if any(row.probs_kind == WEAK_KIND for row in raw) else 0.0
-    settled = annotation.settle(raw, asking.taxonomy, strength=strength, multi=asking.multi)
+def _column(asking: Asking, name: str, way: str, raw: Sequence[Annotation], means: str = "") -> Column:
+    weak = any(row.probs_kind == WEAK_KIND for row in raw) and not asking.multi
+    rows = _less_means(asking, raw, means) if weak and means else None
+    settled = annotation.settle(rows or raw, asking.taxonomy, strength=float(weak and rows is None), multi=asking.multi)
     return Column(name, way, {row.id: row for row in settled})
+
+
+def _less_means(asking: Asking, raw: Sequence[Annotation], step: str) -> list[Annotation] | None:
+    """Raw answers less what the model thinks of each label whatever the text, as an earlier run with many more rows found it;
+    None where there is none, and these rows are many enough to say it."""
+    labels = [label.id for label in asking.taxonomy.leaves]
+    told = [row for row in raw if row.probs and not row.status.failed]
+    if asking.old and len(told) < FEWEST_ROWS:
+        known = _step_of(asking.old, step)
+        if known.keys() == set(labels):
+            asking.folder.step(step, lambda: known)
+            return [replace(row, probs={k: p - known.get(k, 0.0) for k, p in row.probs.items()}) for row in raw]
+    if told:
+        found = matrix([row.probs for row in told], labels).mean(axis=0).tolist()
+        asking.folder.step(step, lambda: dict(zip(labels, found, strict=True)))
+    return None
+
+
+def _step_of(run: Run, name: str) -> dict[str, float]:
+    try:
+        return dict(read_json(run.path / "steps" / f"{name}.json"))
+    except FileNotFoundError:
+        return {}
 
 
 def _kept(asking: Asking, name: str, examples: Sequence[Example]) -> dict[str, Annotation]:
@@ -187,10 +212,19 @@ def _order_bias(
     if way == "classify":
         how, leaves = asking.how([], None), asking.taxonomy.leaves
         codes = [{label.id: code for code, label in classify.in_order(e.id, leaves, how).items()} for e in rows]
-        prior = code_prior(raw, codes)
+        prior = code_prior(raw, codes) or _earlier_prior(asking.old, name)
         without_prior(raw, codes, prior)
     found: dict[str, Any] = {"name": name, **flips}
     asking.order_bias.append(found | {"codes": {code: round(p, 3) for code, p in prior.items()}})
+
+
+def _earlier_prior(old: Run | None, name: str) -> dict[str, float]:
+    """What an earlier run found a code to be worth to this annotator: a few new rows cannot tell."""
+    try:
+        told = old.metrics.get("order_bias") or [] if old else []
+    except FileNotFoundError:
+        return {}
+    return next((dict(one.get("codes") or {}) for one in told if one.get("name") == name), {})
 
 
 def _flips(

@@ -13,8 +13,9 @@ import pyarrow as pa
 from llmlabel.flows.annotators import Annotator, Asking, answers, read_annotators
 from llmlabel.flows.audit_results import check, estimate, metrics, shown
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN, write_failures
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.audit import noise
@@ -64,7 +65,7 @@ class Work(Desk):
         return [self.examples[i] for i in self.rows]
 
 
-@flow(name="audit", flow_run_name="audit of {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="audit")
 def audit(config: AuditConfig) -> dict[str, Any]:
     """Find wrong labels in labelled data.
 
@@ -113,7 +114,7 @@ def run_steps(work: Work) -> int:
     return PARTIAL if failures else DONE
 
 
-@task(name="classify", **PLAIN)
+@task(name="classify", task_run_name="find suspicious rows", **PLAIN)
 def classify_rows(work: Work) -> Evidence:
     """What the classifier and the neighbours find, without any judge; kept in the run folder."""
     path = work.folder.path / "steps" / "classifier.npz"
@@ -148,7 +149,7 @@ def judges(config: AuditConfig) -> list[Annotator]:
     return named or ([] if weak else [Annotator("label", "auto", spec)])
 
 
-@task(name="judge", **PLAIN)
+@task(name="judge", task_run_name="ask the judges", **PLAIN)
 def judge(work: Work, alone: Evidence) -> list[Column]:
     """The judges' answers about the most suspicious rows and a random sample."""
     who = judges(work.config) if work.config.ask else []
@@ -174,7 +175,7 @@ def sampled(work: Work) -> IntArray:
     return np.sort(draw.permutation(len(work.rows))[: work.config.ask_random])
 
 
-@task(name="weigh", **PLAIN)
+@task(name="weigh", task_run_name="weigh classifier and judges", **PLAIN)
 def weigh(work: Work, alone: Evidence, columns: Sequence[Column]) -> tuple[Evidence, dict[str, float]]:
     """The classifier's probabilities and the judges' as one; what is mixed up with what, the classifier alone says: judges saw
     suspicious rows only."""
@@ -193,7 +194,7 @@ def weigh(work: Work, alone: Evidence, columns: Sequence[Column]) -> tuple[Evide
     return found, dict(zip(names, np.round(weights, 3).tolist(), strict=True))
 
 
-@task(name="write", **PLAIN)
+@task(name="write", task_run_name="write audit.parquet", **PLAIN)
 def write(work: Work, found: Evidence) -> list[dict[str, Any]]:
     """audit.parquet and check.csv."""
     folder, texts = work.folder.path, {e.id: e.text for e in work.examples}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.estimate import Step, filled, label_table, total
-from llmlabel.flows.progress import show_table
 
 from llmlabel.annotation.annotators.classify import MOST_LABELS, PROMPTS
 from llmlabel.annotation.audit import noise

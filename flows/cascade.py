@@ -14,6 +14,7 @@ from llmlabel.annotation.deferral.cascade import Plan, Stage, plan, route
 from llmlabel.annotation.panel import Column, FloatArray, Gold, IntArray, Panel
 from llmlabel.events import emit
 from llmlabel.records import Example
+from llmlabel.runs import Run
 
 Ask = Callable[[int, str, Sequence[Example]], Column]  # number of the annotator, name of the step, rows
 TARGET = 0.9  # of the accepted labels that shall be right, where nothing else is asked for
@@ -21,11 +22,13 @@ TARGET = 0.9  # of the accepted labels that shall be right, where nothing else i
 
 @dataclass(frozen=True)
 class Routed:
-    """Who decided what: `plan` over gold rows, `stage` by row id (-1: left to people), and what each stage was asked."""
+    """Who decided what: `plan` over gold rows, `stage` by row id (-1: left to people), what each stage was asked, and what its
+    questions cost by row."""
 
     plan: Plan
     confidences: Sequence[Mapping[str, float]]
     asked: Sequence[int]
+    costs: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def run(
         decided = route([sure], [planned.thresholds[n]]) >= 0
         left = [e for e, done in zip(left, decided.tolist(), strict=True) if not done]
         emit("note", text=f"cascade: {column.name} decided {int(decided.sum())} of {len(decided)} rows, {len(left)} are left")
-    return columns, Routed(planned, confidences, asked)
+    return columns, Routed(planned, confidences, asked, costs)
 
 
 def _gauge(column: Column, ids: Sequence[str], classes: Sequence[str], gold: Gold, seed: int) -> _Gauge:
@@ -110,6 +113,14 @@ def _costs(given: Sequence[float]) -> list[float]:
     return list(given) if given[-1] > 0 else [1.0] * len(given)
 
 
+def stages_of(run: Run | None) -> list[dict[str, Any]]:
+    """What an earlier run's metrics.json says of its stages; empty where it was no cascade."""
+    try:
+        return list(((run.metrics if run else {}).get("cascade") or {}).get("stages") or [])
+    except FileNotFoundError:
+        return []
+
+
 def settle(made: Decision, routed: Routed) -> None:
     """Put each row's label and confidence to those of the stage that decided it, else of the last one; in place."""
     panel = made.panel
@@ -146,7 +157,13 @@ def _one_row(panel: Panel, n: int, who: int, sure: float, label: int) -> FloatAr
 def _told(routed: Routed, stage: IntArray) -> dict[str, Any]:
     made = routed.plan
     stages = [
-        {"name": name, "threshold": made.thresholds[k], "asked": routed.asked[k] + made.rows, "accepted": int((stage == k).sum())}
+        {
+            "name": name,
+            "threshold": made.thresholds[k],
+            "asked": routed.asked[k] + made.rows,
+            "accepted": int((stage == k).sum()),
+            "cost_each": routed.costs[k],
+        }
         for k, name in enumerate(made.stages)
     ]
     low, high = made.saving_interval

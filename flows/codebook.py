@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from llmlabel.flows import annotate
 from llmlabel.flows.annotators import Annotator, answers, read_annotators
+from llmlabel.flows.artifacts import show_markdown, verbatim
 from llmlabel.flows.common import account, open_run, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import show_markdown
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.codebook.draft import PROMPT, Cases, cases, draft, must_write
@@ -45,7 +46,7 @@ class Work(annotate.Work):
     config: CodebookConfig
 
 
-@flow(name="codebook", flow_run_name="codebook of {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="codebook")
 def codebook(config: CodebookConfig) -> dict[str, Any]:
     """Labelling instructions for the labels of a run.
 
@@ -136,7 +137,7 @@ def _to_learn(work: Work, gold: Mapping[str, str], parts: Mapping[str, Sequence[
     return fit
 
 
-@task(name="ask", **PLAIN)
+@task(name="ask", task_run_name="ask under the rules", **PLAIN)
 def ask(
     work: Work, annotator: Annotator, taxonomy: Taxonomy, rows: Sequence[str], learn: Sequence[str], step: str
 ) -> dict[str, Annotation]:
@@ -161,7 +162,7 @@ def _cases(work: Work, gold: Mapping[str, str], rows: Sequence[str], learned: Ma
     return cases(rows, gold, said(learned), sure, vectors, labels, work.config.cases)
 
 
-@task(name="draft", **PLAIN)
+@task(name="draft", task_run_name="draft rules", **PLAIN)
 def write_rules(work: Work, found: Sequence[Cases], gold: Mapping[str, str], writer: str) -> tuple[list[Rule], list[str]]:
     count = work.counter("draft", sum(c.wrong > 0 for c in found))
     how = work.asking.how([], count)
@@ -173,7 +174,7 @@ def write_rules(work: Work, found: Sequence[Cases], gold: Mapping[str, str], wri
     return tried, failed
 
 
-@task(name="try", **PLAIN)
+@task(name="try", task_run_name="try the rules", **PLAIN)
 def try_rules(
     work: Work, annotator: Annotator, rules: Sequence[Rule], gold: Mapping[str, str], parts: Mapping[str, Sequence[str]]
 ) -> Codebook:
@@ -187,7 +188,7 @@ def try_rules(
 def shown(config: CodebookConfig, folder: RunFolder) -> dict[str, Any]:
     """The codebook in a few figures, and itself in Prefect's UI."""
     found = read_json(folder.path / "codebook.json")
-    show_markdown("codebook", (folder.path / "codebook.md").read_text(encoding="utf-8"))
+    show_markdown("codebook", verbatim((folder.path / "codebook.md").read_text(encoding="utf-8")), "the codebook")
     return {
         "out": str(config.run), "exit": folder.info["exit"], "tried": len(found["rules"]), "kept": found["kept"],
         "why": found["why"], "f1_before": found["f1_before"], "tested": found["tested"],

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from llmlabel.flows.progress import Follower, by_model, link, show_markdown, show_table, traffic
+from llmlabel.flows.artifacts import publish, show_cost
+from llmlabel.flows.progress import Follower, traffic
 
 from llmlabel import embedding
 from llmlabel.config import CommonConfig
@@ -19,7 +21,7 @@ from llmlabel.llm import Models
 from llmlabel.llm.prices import Prices
 from llmlabel.records import Example
 from llmlabel.report import write_report
-from llmlabel.runs import RunFolder
+from llmlabel.runs import RunFolder, read_json
 
 FIT_ON = 20_000  # texts TF-IDF vectors learn their words from
 
@@ -40,6 +42,7 @@ def open_run(config: CommonConfig, flow: str, extra: dict[str, Any]) -> Iterator
         if not folder.finished:
             account(folder, models)
             folder.finish(exit_code(e))
+            show_cost(folder)
         raise
     finally:
         models.close()
@@ -62,16 +65,14 @@ def carry_out(
         emit("start", flow=flow, out=str(folder.path), rows=len(examples), run=folder.id)
         if folder.finished:
             emit("note", text=f"{folder.path} is finished; nothing was asked or written")
+            publish(folder)
             return shown(folder)
         folder.info |= {"prompts": extra["prompts"], "seed": config.seed, "data": described(examples, config) | data}
         code = steps(folder, models)
         account(folder, models)
         folder.finish(code)
         write_report(folder.path)
-        show_table("counts", [{"status": s, "texts": n} for s, n in folder.info["counts"].items()], "texts by status")
-        show_table("cost", [{k: v for k, v in folder.info["cost"].items() if k != "by_step"}], "what the run cost")
-        show_table("traffic", by_model(folder.info), "requests, tokens, cost, latency and retries by model")
-        show_markdown("report", f"[report.html]({link(folder.path / 'report.html')}) in `{folder.path.resolve()}`")
+        publish(folder)
         return shown(folder)
 
 
@@ -148,6 +149,23 @@ def account(folder: RunFolder, models: Models) -> None:
         spec: {"model": c.backend.model, "revision": c.backend.revision, "backend": c.backend.name, **traffic(c)}
         for spec, c in clients.items()
     }
+    for name, part in folder.info.get("parts", {}).items():
+        _add_part(folder.info, name, Path(part) / "run.json")
+
+
+def _add_part(info: dict[str, Any], name: str, file: Path) -> None:
+    """Count what a flow that was run as a part of this one has used, under its name."""
+    if not file.is_file():
+        return
+    part = read_json(file)
+    mine, theirs = info["cost"], part.get("cost", {})
+    for key, value in theirs.items():
+        if key == "price_known":
+            mine[key] = mine[key] and value
+        elif isinstance(value, int | float):
+            mine[key] += value
+    mine["by_step"] += [{**line, "step": f"{name}: {line['step']}"} for line in theirs.get("by_step", [])]
+    info["models"] = part.get("models", {}) | info["models"]
 
 
 def timed(folder: RunFolder, name: str, work: Callable[[], Any]) -> Any:

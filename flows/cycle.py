@@ -107,7 +107,7 @@ def _too_dear(turn: Cycle, history: Sequence[dict[str, Any]]) -> str:
     return f"cycle {turn.number} needs up to {need} questions to the judge, and {spent} of {config.judge_calls} are spent"
 
 
-@task(name="cycle", **PLAIN)
+@task(name="cycle", task_run_name="cycle {turn.number}", **PLAIN)
 def one_cycle(turn: Cycle, history: list[dict[str, Any]]) -> dict[str, Any]:
     """All stages of a cycle, and what came out as JSON values; read back when it was finished before."""
     file = turn.path / "cycle.json"

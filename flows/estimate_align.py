@@ -1,4 +1,4 @@
-"""What `llmlabel run align` and `llmlabel align evaluate` will ask a judge, and cost, before anything is asked."""
+"""What `llmlabel run align`, `align evaluate` and `run sample` will ask, and cost, before anything is asked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from llmlabel.flows.align import split
 from llmlabel.flows.cycle import LIST_SIZE
-from llmlabel.flows.estimate import Step, total
+from llmlabel.flows.estimate import Step, chats, some, total
 from llmlabel.flows.estimate_rank import judge_steps
+from llmlabel.flows.sampling import model_spec
 
-from llmlabel.config import AlignConfig, EvaluateConfig, JudgingConfig
+from llmlabel.config import AlignConfig, EvaluateConfig, JudgingConfig, SampleConfig
 from llmlabel.lists import RankedList, read_lists
+from llmlabel.llm.specs import parse_spec
 
 CHARACTERS = 4  # of a token, about: what an answer that is not written yet is taken to be
 
@@ -34,6 +36,14 @@ def estimate_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Questions to the judge: each prompt's two answers in both orders."""
     lists = read_lists(config.data, id_column=config.id_column, broken=[])
     return {"lists": len(lists), **total(win_rate_steps(config, lists, config.max_completion_tokens), config)}
+
+
+def estimate_sample(config: SampleConfig) -> dict[str, Any]:
+    """Answers to be sampled, at their longest."""
+    lists = read_lists(config.data, id_column=config.id_column, broken=[])[: config.most]
+    spec = parse_spec(model_spec(config.policy, config.sampler))
+    step = chats("sample", spec, [one.messages for one in some(lists)], len(lists), config.max_completion_tokens, config.samples)
+    return {"prompts": len(lists), **total([step], config)}
 
 
 def win_rate_steps(config: JudgingConfig, lists: Sequence[RankedList], tokens: int) -> Iterator[Step]:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from llmlabel.flows import graph_annotations, graph_scores, graph_write
 from llmlabel.flows.annotators import Asking
+from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.graph_annotations import Said
 from llmlabel.flows.graph_scores import learn_as
 from llmlabel.flows.labelling import PLAIN, failure, write_annotations, write_failures, write_row_digests
-from llmlabel.flows.progress import show_table
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.annotation.annotators import pinned
 from llmlabel.annotation.decide import Decision
@@ -102,7 +103,7 @@ class Work(Desk):
         return len(tree.leaves) if tree else max(2, round((self.budget or 0) / PER_LABEL))
 
 
-@flow(name="graph", flow_run_name="graph of {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="graph")
 def graph(config: GraphConfig) -> dict[str, Any]:
     """Label every node of a graph for the price of a few.
 
@@ -164,7 +165,7 @@ def run_steps(work: Work) -> int:
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
-@task(name="select", **PLAIN)
+@task(name="select", task_run_name="choose nodes, round {number}", **PLAIN)
 def choose(work: Work, number: int) -> list[str]:
     """Ids of the nodes to annotate in this round, kept in the run folder."""
     config, size = work.config, work.budget
@@ -191,7 +192,7 @@ def _picked(work: Work, number: int, size: int) -> list[str]:
     return [work.examples[i].id for i in rows]
 
 
-@task(name="annotate", **PLAIN)
+@task(name="annotate", task_run_name="annotate nodes, round {number}", **PLAIN)
 def annotate(work: Work, picked: list[str], number: int) -> None:
     """Have the chosen nodes labelled, or look their labels up; and make one label of all that was said so far."""
     config, said = work.config, work.said
@@ -237,7 +238,7 @@ def _asking(work: Work) -> Asking:
     )  # fmt: skip
 
 
-@task(name="train", **PLAIN)
+@task(name="train", task_run_name="train the learner", **PLAIN)
 def train(work: Work) -> None:
     config = work.config
     work.learned = learn_as(config, work.graph, work.known, on_done=work.counter("train", config.trainings))
@@ -245,7 +246,7 @@ def train(work: Work) -> None:
         emit("note", text=note)
 
 
-@task(name="write", **PLAIN)
+@task(name="write", task_run_name="write labels.parquet", **PLAIN)
 def write(work: Work) -> tuple[Counter[str], Counter[str]]:
     folder = work.folder.path
     write_row_digests(folder / "steps" / "rows.parquet", work.examples)
@@ -259,7 +260,7 @@ def write(work: Work) -> tuple[Counter[str], Counter[str]]:
     return found
 
 
-@task(name="score", **PLAIN)
+@task(name="score", task_run_name="measure and score", **PLAIN)
 def score(work: Work) -> None:
     found = graph_scores.metrics(work)
     write_json(work.folder.path / "metrics.json", {"schema": 1, **found, "counts": work.folder.info["counts"]})
@@ -275,7 +276,6 @@ def shown(folder: RunFolder) -> dict[str, Any]:
     labels = folder.info.get("labels", {})
     plain = [{"method": name, **found} for name, found in metrics["scores"].items() if found]
     show_table("scores", plain or [{"estimate": metrics["estimate"]}], "how many labels are right")
-    show_table("labels", [{"label": label.name, "nodes": labels.get(label.id, 0)} for label in tree.leaves], "nodes by label")
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "labels": {label.name: labels.get(label.id, 0) for label in tree.leaves}, "scores": metrics["scores"],

@@ -45,14 +45,15 @@ def ask_in_shards(folder: RunFolder, name: str, rows: int, size: int, ask: Ask, 
     """
     count, raw = counter(name, rows), []
     for n, shard in enumerate(batched(list(range(rows)), size)):
-        raw += _shard(folder, f"{name}-{n:04d}", partial(ask, shard, 0, count))
+        part = f"rows {shard[0] + 1:,} to {shard[-1] + 1:,} of {rows:,}"
+        raw += _shard(folder, f"{name}-{n:04d}", partial(ask, shard, 0, count), part)
     for n in range(1, folder.retries + 1):
         raw = _again(folder, f"{name}-retry-{n}", raw, n, ask, counter)
     return raw
 
 
-@task(name="label", task_run_name="{name}", **PLAIN)
-def _shard(folder: RunFolder, name: str, make: Callable[[], Any]) -> list[dict[str, Any]]:
+@task(name="label", task_run_name="{name}: {what}", **PLAIN)
+def _shard(folder: RunFolder, name: str, make: Callable[[], Any], what: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = folder.step(name, make)
     return found
 
@@ -63,7 +64,7 @@ def _again(
     """Ask the rows that failed once more; every round is another draw, or the store would give the unusable answers back."""
     again = [i for i, row in enumerate(raw) if Status(row["status"]).failed]
     count = counter(f"retry {number}", len(again))
-    answers = _shard(folder, name, partial(ask, again, number, count)) if again else []
+    answers = _shard(folder, name, partial(ask, again, number, count), f"{len(again):,} rows again") if again else []
     fresh = dict(zip(again, answers, strict=True))
     good = sum(not Status(row["status"]).failed for row in fresh.values())
     done = f"{len(again)} rows asked again, {good} of them well now" if again else "no row that could be asked again has failed"
@@ -250,6 +251,25 @@ def stale_rows(
             e.id: "nearest to a new or changed label" for e, k in zip(held, best, strict=True) if taxonomy.leaves[k].id in moved
         }
     return dict(Counter(stale.values())), set(stale)
+
+
+def asked_before(old: Run, examples: Sequence[Example]) -> tuple[set[str], list[Example]]:
+    """Ids of rows an earlier run asked a model about, with the text they have now, and the rows it did not have like that."""
+    before = dict(old.columns("steps/rows.parquet", "id", "digest"))
+    same = {e.id for e in examples if before.get(e.id) == next(iter(hashed_ids([e.text], Counter())))}
+    asked = {i for (i,) in old.columns("annotations.parquet", "id")}
+    return asked & same, [e for e in examples if e.id not in same]
+
+
+def given_reasons(old: Run, rows: Sequence[Annotation]) -> list[dict[str, Any]]:
+    """Lines of an earlier run's explanations.jsonl, of rows whose label is what it was."""
+    path = old.path / "explanations.jsonl"
+    if not path.is_file():
+        return []
+    label = {row.id: row.label for row in rows}
+    before = {i: given for i, given in old.columns("labels.parquet", "id", "label") if given}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [one for one in lines if "reason" in one and one["id"] in before and label.get(one["id"]) == before[one["id"]]]
 
 
 def write_map(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from contextvars import copy_context
 from typing import Any
 
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from llmlabel.flows.artifacts import key_of, plain
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from llmlabel.events import emit
 from llmlabel.llm import Client, Models
+from llmlabel.report.words import duration, money
 
 ARTIFACT_EVERY = 5.0  # seconds between two updates of the progress artifact
 READ_EVERY = 0.25  # seconds between two looks into the ledger
@@ -32,7 +30,10 @@ class Follower:
         self._models, self._run = models, run
         self._began: dict[str, tuple[float, int]] = {}
         self._artifact: Any = None
-        self._shown = 0.0
+        self._shown = float("-inf")
+        self._context = copy_context()  # which run the artifact belongs to; callers come from any thread
+        self._showing: Future[None] | None = None
+        self._beside = ThreadPoolExecutor(1, "progress")  # a server of Prefect's that does not answer holds nothing up
         self._figures: dict[str, Any] = {}
         self._read = float("-inf")
         self._sent: deque[tuple[float, int]] = deque()
@@ -48,9 +49,9 @@ class Follower:
                 self._figures, self._read = self._look(now), now
             figures = self._figures
         emit("progress", step=step, done=done, total=total, rate=rate, left_s=left, **figures)
-        if now - self._shown > ARTIFACT_EVERY:
+        if now - self._shown > ARTIFACT_EVERY or done == total:
             self._shown = now
-            self._show(step, done, total)
+            self._show(step, done, total, left, figures)
 
     def _look(self, now: float) -> dict[str, Any]:
         """Money and calls of the run; requests per second, in flight and retries of this process."""
@@ -66,13 +67,25 @@ class Follower:
             "retries": sum(client.usage.retries.total() for client in clients),
         }  # fmt: skip
 
-    def _show(self, step: str, done: int, total: int) -> None:
-        share = 100.0 * done / max(total, 1)
+    def _show(self, step: str, done: int, total: int, left: float | None, figures: dict[str, Any]) -> None:
+        """Have the artifact say so, unless it is still being told something else."""
+        if self._showing is None or self._showing.done() or done == total:
+            said = f"{step}: {done:,} of {total:,}{_spent(figures)}" + (f"; {duration(left)} left" if left else "")
+            share = 100.0 * done / max(total, 1)
+            self._showing = self._beside.submit(self._context.copy().run, self._publish, share, plain(said))
+
+    def _publish(self, share: float, said: str) -> None:
         with suppress(Exception):  # the UI is a view; a run never fails for it
             if self._artifact is None:
-                self._artifact = create_progress_artifact(share, description=f"{step}: {done} of {total}")
+                self._artifact = create_progress_artifact(share, key=key_of("progress"), description=said)
             else:
-                update_progress_artifact(self._artifact, share, description=f"{step}: {done} of {total}")
+                update_progress_artifact(self._artifact, share, description=said)
+
+
+def _spent(figures: dict[str, Any]) -> str:
+    """`; $0.12 of $5.00 spent`; "" where nothing was spent and there is no cap."""
+    cost, budget = figures["cost"], figures["budget"]
+    return f"; {money(cost)} of {money(budget)} spent" if budget else f"; {money(cost)} spent" if cost else ""
 
 
 def traffic(client: Client) -> dict[str, Any]:
@@ -84,33 +97,3 @@ def traffic(client: Client) -> dict[str, Any]:
         "most_in_flight": [place.most_in_flight for place in client.pool.places],
         "window": [int(place.window.limit) for place in client.pool.places],
     }  # fmt: skip
-
-
-def by_model(info: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the traffic table in Prefect's UI, from what `account` has put into run.json; money in US dollars."""
-    rows = []
-    for spec, model in info["models"].items():
-        bought = [line for line in info["cost"]["by_step"] if line["model"] == model["model"]]
-        latency = {f"{name} s": model["latency_s"][name] for name, _ in PERCENTILES}
-        retries = ", ".join(f"{n} {cause}" for cause, n in model["retries"].items()) or "none"
-        rows.append({
-            "model": spec, "requests": model["answered"], "from the store": model["from_cache"],
-            "tokens": sum(line["prompt_tokens"] + line["completion_tokens"] for line in bought),
-            "cost": round(sum(line["cost"] for line in bought), 9), **latency,
-            "most in flight": sum(model["most_in_flight"]), "retries": retries,
-        })  # fmt: skip
-    return rows
-
-
-def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
-    with suppress(Exception):
-        create_table_artifact(rows, key=key, description=description)
-
-
-def show_markdown(key: str, text: str) -> None:
-    with suppress(Exception):
-        create_markdown_artifact(text, key=key)
-
-
-def link(path: Path) -> str:
-    return path.resolve().as_uri()

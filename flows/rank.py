@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llmlabel.flows.artifacts import plain, show_markdown, show_table
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import ask_in_shards, write_failures
-from llmlabel.flows.progress import show_markdown, show_table
-from prefect import flow
 
 from llmlabel.alignment.agreement import agreement
 from llmlabel.alignment.labels import labels, settled
@@ -47,7 +47,7 @@ class Work(Desk):
         self.lists = lists
 
 
-@flow(name="rank", flow_run_name="rank {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="rank")
 def rank(config: RankConfig) -> dict[str, Any]:
     """Put the answers of every list in order.
 
@@ -253,7 +253,7 @@ def shown(folder: RunFolder) -> dict[str, Any]:
     figures = {name: judge[name] for name in ("first", "flips", "triads", "length") if judge[name]}
     show_table("judge", [{"figure": name, **value} for name, value in figures.items()], "how far the judge can be trusted")
     if metrics["problems"]:
-        show_markdown("problems", "\n".join(f"- {problem}" for problem in metrics["problems"]))
+        show_markdown("problems", "\n".join(f"- {plain(problem, 600)}" for problem in metrics["problems"]), "what is wrong")
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "judge": {name: value["value"] for name, value in figures.items()}, "agreement": _short(metrics["agreement"]),

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llmlabel.config import AlignConfig
+from llmlabel.config import SamplingConfig
 from llmlabel.errors import DataError, LlmlabelError
 from llmlabel.events import emit
 from llmlabel.lists import RankedList
@@ -29,7 +29,7 @@ def model_spec(policy: str, sampler: str) -> str:
 
 
 def sample(
-    folder: RunFolder, client: Client, lists: Sequence[RankedList], config: AlignConfig, name: str, size: int, count: Count,
+    folder: RunFolder, client: Client, lists: Sequence[RankedList], config: SamplingConfig, name: str, size: int, count: Count,
     first: int = 0,
 ) -> list[RankedList]:  # fmt: skip
     """The same prompts, each with at most `size` different answers; a prompt whose every answer failed has none.
@@ -51,7 +51,7 @@ def sample(
 
 
 def _draw(
-    client: Client, lists: Sequence[RankedList], config: AlignConfig, size: int, first: int, step: str,
+    client: Client, lists: Sequence[RankedList], config: SamplingConfig, size: int, first: int, step: str,
     on_done: Callable[[int], None],
 ) -> list[dict[str, Any]]:  # fmt: skip
     requests = [

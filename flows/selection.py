@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmlabel.flows import selection_files as files
+from llmlabel.flows.artifacts import plain, show_markdown, show_table
 from llmlabel.flows.common import carry_out, failed_rows, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN, write_failures
-from llmlabel.flows.progress import show_markdown, show_table
 from llmlabel.flows.selection_answers import ask_target
 from llmlabel.flows.selection_scores import advance, measure_spread
 from llmlabel.flows.selection_work import Work, as_examples, prepare
-from prefect import flow, task
+from prefect import task
 
 from llmlabel.config import SelectConfig
 from llmlabel.errors import ConfigError
@@ -28,7 +29,7 @@ from llmlabel.selection.scores import PLAIN as PLAIN_FORM
 from llmlabel.selection.strategies import needs, pinned
 
 
-@flow(name="select", flow_run_name="select on {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="select")
 def select(config: SelectConfig) -> dict[str, Any]:
     """Choose how training answers are written, and write them.
 
@@ -88,7 +89,7 @@ def imitates(work: Work, names: Sequence[str]) -> bool:
     return any("exemplars" in needs(s, work.prompts.get(s.prompt)) for s in work.plan.strategies if s.name in names)
 
 
-@task(name="own answers", **PLAIN)
+@task(name="own answers", task_run_name="know the target", **PLAIN)
 def know_target(work: Work) -> None:
     """How the target itself answers: what it is shown before it scores others' answers, and a reference beside them."""
     config, plan = work.config, work.plan
@@ -104,7 +105,7 @@ def know_target(work: Work) -> None:
         work.note(f"plain perplexity decides, not self-aligned perplexity: {work.pool.why}")
 
 
-@task(name="compare", **PLAIN)
+@task(name="compare", task_run_name="compare strategies", **PLAIN)
 def compare(work: Work) -> None:
     """Answers and scores, look by look; strategies that are clearly behind are not asked any further."""
     config, drawn = work.config, work.plan.drawn
@@ -123,7 +124,7 @@ def compare(work: Work) -> None:
     work.race = race
 
 
-@task(name="decide", **PLAIN)
+@task(name="decide", task_run_name="decide on a strategy", **PLAIN)
 def conclude(work: Work) -> None:
     """The verdict, from what has been paid for."""
     decision = decide(work.table, score=work.score, elimination=work.race, seed=work.config.seed, notes=work.notes)
@@ -137,7 +138,7 @@ def chosen_strategies(work: Work, decision: Mapping[str, Any]) -> list[str]:
     return [row["strategy"] for row in decision["evidence"]["ranking"] if row["passed"]]
 
 
-@task(name="pilot", **PLAIN)
+@task(name="pilot", task_run_name="train pilots", **PLAIN)
 def try_out(work: Work) -> dict[str, Any] | None:
     """Train the target on the two best and test it on prompts nobody has learnt from."""
     best = [row["strategy"] for row in work.made["decision"]["evidence"]["ranking"] if row["rank"]][:2]
@@ -158,7 +159,7 @@ def try_out(work: Work) -> dict[str, Any] | None:
     return found
 
 
-@task(name="write", **PLAIN)
+@task(name="write", task_run_name="write the answers", **PLAIN)
 def write_all(work: Work, chosen: Sequence[str]) -> None:
     """The training rows, and the files of the evidence."""
     if chosen:
@@ -191,8 +192,8 @@ def shown(folder: RunFolder) -> dict[str, Any]:
     decision, evidence = metrics["decision"], metrics["decision"]["evidence"]
     columns = ("strategy", "rank", "mean", "gap", "p_holm", "n", "passed", "cost")
     show_table("ranking", [{key: row[key] for key in columns} for row in evidence["ranking"]], "strategies, the best first")
-    reasons = "\n".join(f"- {reason}" for reason in evidence["reason"])
-    show_markdown("decision", f"**{decision['verdict']}**: {decision['strategy']}\n\n{reasons}")
+    reasons = "\n".join(f"- {plain(reason, 600)}" for reason in evidence["reason"])
+    show_markdown("decision", f"**{plain(decision['verdict'])}**: {plain(decision['strategy'])}\n\n{reasons}", "what was decided")
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"], "strategy": decision["strategy"],
         "verdict": decision["verdict"], "reason": evidence["reason"], "generated": metrics.get("generated"),

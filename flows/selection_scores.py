@@ -29,7 +29,7 @@ def advance(work: Work, names: Sequence[str], start: int, end: int) -> None:
     fill(work, names, part)
 
 
-@task(name="score", **PLAIN)
+@task(name="score", task_run_name="score answers", **PLAIN)
 def fill(work: Work, names: Sequence[str], questions: Sequence[Question]) -> None:
     """Score these strategies' answers to these questions, with the target's own beside them, and note what is known of them."""
     answers = {q.id: [*answers_to(work, names, q), *work.own_answer(q.id)] for q in questions}

@@ -8,9 +8,10 @@ from typing import Any
 
 from llmlabel.flows import labelling, teaching
 from llmlabel.flows.common import carry_out, failed_rows, timed
+from llmlabel.flows.configured import flow
 from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import Follower, show_table
-from prefect import flow, task
+from llmlabel.flows.progress import Follower
+from prefect import task
 
 from llmlabel.annotation import label as labels_of
 from llmlabel.annotation import unseen_mass
@@ -45,7 +46,7 @@ class Work:
         self.unseen_mass: float | None = None  # of the model's answers: probability that stood on no label
 
 
-@flow(name="taxonomy", flow_run_name="taxonomy of {config.title}", validate_parameters=False, persist_result=False)
+@flow(name="taxonomy")
 def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
     """Induce a taxonomy from raw texts, label them, train a classifier, and write a report.
 
@@ -80,12 +81,12 @@ def run_steps(work: Work) -> int:
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
 
 
-@task(name="read", **PLAIN)
+@task(name="read", task_run_name="read {config.title}", **PLAIN)
 def read(config: TaxonomyConfig) -> list[Example]:
     return read_examples(config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column)
 
 
-@task(name="induce", **PLAIN)
+@task(name="induce", task_run_name="induce the taxonomy", **PLAIN)
 def induce(work: Work) -> Induction:
     """A taxonomy: the one given, that of the run this one starts from, or a new one."""
 
@@ -132,7 +133,7 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
     return [*kept.values(), *teaching.settle(raw, tree, evidence, work.setting, weak=not able)]
 
 
-@task(name="train", **PLAIN)
+@task(name="train", task_run_name="train the classifier", **PLAIN)
 def train_student(work: Work, teacher: list[Annotation]) -> Classifier:
     classifier: Classifier = labelling.fit_student(
         teacher, work.by_id, work.setting.encode, work.config.student, work.config.seed
@@ -143,7 +144,7 @@ def train_student(work: Work, teacher: list[Annotation]) -> Classifier:
     return classifier
 
 
-@task(name="apply", **PLAIN)
+@task(name="apply", task_run_name="label all texts", **PLAIN)
 def apply_student(
     work: Work, teacher: list[Annotation], classifier: Classifier
 ) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
@@ -163,7 +164,7 @@ def apply_student(
     return written
 
 
-@task(name="score", **PLAIN)
+@task(name="score", task_run_name="measure and score", **PLAIN)
 def score(work: Work, induction: Induction, teacher: list[Annotation], classifier: Classifier, counts: Counter[str]) -> None:
     final = {row["id"]: row for row in load_run(work.folder.path).labels.select_columns(["id", "label", "status"])}
     scores: dict[str, Any] = {}
@@ -195,11 +196,8 @@ def write_texts(work: Work, tree: Taxonomy) -> None:
 
 
 def shown(folder: RunFolder) -> dict[str, Any]:
-    """The taxonomy in Prefect's UI, and the run in a few figures."""
+    """The run in a few figures."""
     metrics, tree = read_json(folder.path / "metrics.json"), load_run(folder.path).taxonomy
-    shares = folder.info.get("labels", {})
-    rows = [{"label": label.name, "texts": shares.get(label.id, 0), "description": label.description} for label in tree.labels]
-    show_table("taxonomy", rows, f"taxonomy for: {tree.use_case}")
     return {
         "out": str(folder.path), "exit": folder.info["exit"], "counts": folder.info["counts"],
         "labels": _named(tree.labels, folder), "scores": metrics["scores"],

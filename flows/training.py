@@ -1,15 +1,27 @@
-"""A training of the align flows: in this process or in a launcher's, and what the run tells of it."""
+"""A training of a flow: in this process or in a launcher's, what it is measured on, and what the run tells of it."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmlabel.flows.common import Desk
 
+from llmlabel.config import SftConfig, TrainingConfig
 from llmlabel.data import fingerprint
 from llmlabel.lists import RankedList
+from llmlabel.records import fold
+
+
+def split_by_prompt(config: TrainingConfig, lists: Sequence[RankedList]) -> tuple[list[RankedList], list[RankedList]]:
+    """Lists to train on, and a share of the prompts to measure on; lists of the same prompt stay together."""
+    prompts = sorted({fold(one.text) for one in lists})
+    random.Random(f"{config.seed}/held-out").shuffle(prompts)
+    most = round(config.held_out_share * len(prompts))
+    apart = set(prompts[: min(max(most, 1), len(prompts) - 1)] if config.held_out_share else [])
+    return [one for one in lists if fold(one.text) not in apart], [one for one in lists if fold(one.text) in apart]
 
 
 def trained(
@@ -26,13 +38,19 @@ def trained(
     if config.launcher:
         from llmlabel.alignment.launch import launch
 
-        return launch(config.launcher, lists, held_out, config, folder, cache=config.cache, card=card, **models)
+        more = models if isinstance(config, SftConfig) else {**models, "cache": config.cache}
+        return launch(config.launcher, lists, held_out, config, folder, card=card, **more)
+
+    def on_step(done: int, of: int) -> None:
+        work.follow(name, done, of)
+
+    if isinstance(config, SftConfig):
+        from llmlabel.alignment import sft
+
+        return sft.train(lists, held_out, config, folder, card=card, on_step=on_step)
     from llmlabel.alignment.train import train
 
-    return train(
-        lists, held_out, config, folder, cache=config.cache, card=card,
-        on_step=lambda done, of: work.follow(name, done, of), **models,
-    )  # fmt: skip
+    return train(lists, held_out, config, folder, cache=config.cache, card=card, on_step=on_step, **models)
 
 
 def told(trained: Any) -> dict[str, Any]:

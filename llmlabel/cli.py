@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlabel.commands import align, books, codebook, graph, rank, review
+from llmlabel.commands import align, books, chain, codebook, daily, graph, rank, review, serve
 from llmlabel.commands import run as flows
 from llmlabel.commands.options import DATA, SPEC, Cache, Json, Prices, show_result
 from llmlabel.errors import LlmlabelError
@@ -21,11 +21,16 @@ app = typer.Typer(
 )  # fmt: skip
 taxonomy_app = typer.Typer(help="Compare and check taxonomy files.", no_args_is_help=True, rich_markup_mode=None)
 prompts_app = typer.Typer(help="Look at the prompts.", no_args_is_help=True, rich_markup_mode=None)
+flows.app.command("pipeline")(chain.pipeline)
+flows.app.command("sample")(chain.sample)
+flows.app.command("daily")(daily.daily)
 app.add_typer(flows.app, name="run")
 app.command("retry")(flows.retry)
 app.command("cost")(books.cost)
 app.command("codebook")(codebook.codebook)
 app.command("rank")(rank.rank)
+app.command("serve")(serve.serve)
+app.command("deploy")(serve.deploy)
 app.add_typer(books.cache_app, name="cache")
 app.add_typer(review.app, name="review")
 app.add_typer(graph.app, name="graph")

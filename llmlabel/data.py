@@ -5,6 +5,7 @@ Files are read and streamed through `datasets`; nothing is copied into its cache
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
@@ -51,7 +52,8 @@ def stream(spec: str, batch_rows: int = BATCH_ROWS, option: str = "--data") -> I
     """Yield a data set as Arrow tables of at most `batch_rows` rows, in order, with bounded memory.
 
     Args:
-        spec: a .parquet, .jsonl(.gz), .json, .csv(.gz) file or a pattern of them, `hf://id[:split]`, or `env:`.
+        spec: a .parquet, .jsonl(.gz), .json, .csv(.gz) file, a pattern of them or a folder that holds files of one of these
+            kinds, `hf://id[:split]`, or `env:`.
         option: what to call it in messages.
     Raises: DataError when it cannot be found or read.
     """
@@ -91,19 +93,52 @@ def _open(spec: str, option: str) -> Any:
             return datasets.load_dataset(name, split=split or "train", streaming=True)
         except Exception as e:
             raise DataError(f"cannot open {spec}: {_cause(e)}. Check the id and the split, and that the hub answers.") from e
-    suffix = "".join(Path(spec).suffixes[-2:]) if spec.endswith(".gz") else Path(spec).suffix
-    reader = READERS.get(suffix.lower())
-    if reader is None:
-        kinds = ", ".join(sorted(READERS))
-        raise DataError(f"{option} {spec!r}: unknown kind of file. Known: {kinds}, hf://id[:split], env:")
-    files = sorted(str(p) for p in Path().glob(spec)) if "*" in spec and not Path(spec).is_absolute() else [spec]
-    if missing := [f for f in files if "*" not in f and not Path(f).is_file()]:
-        raise DataError(f"{option}: no such file: {missing[0]}")
+    files = files_of(spec, option)
+    reader = READERS[_kind(files[0])]
     options: dict[str, Any] = {"keep_default_na": False} if reader == "csv" else {}
     try:
         return datasets.load_dataset(reader, data_files=files, split="train", streaming=True, **options)
     except Exception as e:
         raise DataError(f"cannot open {spec}: {_cause(e)}. {_advice(e)}") from e
+
+
+def files_of(spec: str, option: str = "--data") -> list[str]:
+    """The files a spec stands for, sorted by name: one file; a pattern with `*`, `?` or `[...]`, `**` for folders below; or all
+    data files in a folder. Names that begin with a dot or an underscore are left out: files that are still being written.
+
+    Raises: DataError where there is no file, an unknown kind, or kinds are mixed.
+    """
+    path = Path(spec)
+    if path.is_file():
+        found = [spec]
+    elif path.is_dir():
+        found = [str(p) for p in path.iterdir() if _kind(p.name)]
+    else:
+        found = glob.glob(spec, recursive=True) if glob.has_magic(spec) else []
+    named = path.is_file()
+    files = sorted(f for f in found if Path(f).is_file() and (named or not Path(f).name.startswith((".", "_"))))
+    kinds = ", ".join(sorted(READERS))
+    if not files and not path.is_dir() and not _kind(spec):
+        raise DataError(
+            f"{option} {spec!r}: unknown kind of file. Known: {kinds}, a folder or a pattern of them, hf://id[:split], env:"
+        )
+    if not files:
+        what = "no such file" if not glob.has_magic(spec) and not path.is_dir() else f"no file of a known kind ({kinds}) in"
+        raise DataError(f"{option}: {what}: {spec}")
+    readers = {READERS.get(_kind(f)) for f in files}
+    if None in readers:
+        strange = next(f for f in files if not _kind(f))
+        raise DataError(f"{option} {strange!r}: unknown kind of file. Known: {kinds}, hf://id[:split], env:")
+    if len(readers) > 1:
+        raise DataError(
+            f"{option} {spec}: files of several kinds ({files[0]}, {files[-1]}); name one, as in {spec.rstrip('/')}/*.parquet"
+        )
+    return files
+
+
+def _kind(name: str) -> str:
+    """The ending that says how a file is read, such as `.csv.gz`; "" for an unknown one."""
+    return next((end for end in sorted(READERS, key=len, reverse=True) if name.lower().endswith(end)), "")
 
 
 def _cause(e: BaseException) -> str:
@@ -121,11 +156,17 @@ def _advice(e: BaseException) -> str:
     return "Check that the file is complete and of the kind its name says."
 
 
-def read_examples(spec: str, *, text_column: str, id_column: str | None = None, gold_column: str | None = None) -> list[Example]:
+def read_examples(
+    spec: str, *, text_column: str, id_column: str | None = None, gold_column: str | None = None, repeats: bool = False
+) -> list[Example]:
     """Read all rows as examples, in input order.
 
     Ids come from `id_column`, else a unique column `id`, else a hash of the text and its occurrence number.
     A null text becomes "" (and later a counted status), a null gold stays None.
+
+    Args:
+        repeats: rows may be there again, as where a file is delivered twice: of rows with one id and one text the last counts,
+            and of rows with one id in `id_column` whatever their text.
     Raises: DataError for a missing column, no rows, no text at all, or ids that are not unique.
     """
     texts: list[str] = []
@@ -140,8 +181,19 @@ def read_examples(spec: str, *, text_column: str, id_column: str | None = None, 
         raise DataError(f"{spec} has no rows")
     if not any(text.strip() for text in texts):
         raise DataError(f"{spec}: every text in column {text_column!r} is empty")
+    if repeats and len(ids) == len(texts):
+        last = _last(ids, texts, by_id=id_column is not None)
+        texts, golds, ids = [texts[n] for n in last], [golds[n] for n in last], [ids[n] for n in last]
     row_ids = _row_ids(texts, ids, explicit=id_column, spec=spec)
     return [Example(i, t, g) for i, t, g in zip(row_ids, texts, golds, strict=True)]
+
+
+def _last(ids: list[str | None], texts: list[str], by_id: bool) -> list[int]:
+    """Places of the rows that count, in order, where rows are there again; a row without an id is no other one's repetition."""
+    last: dict[tuple[str | int, str], int] = {}
+    for n, (i, text) in enumerate(zip(ids, texts, strict=True)):
+        last[(n if i is None else i, "" if by_id else text)] = n
+    return sorted(last.values())
 
 
 def column(table: pa.Table, name: str, option: str, spec: str) -> list[Any]:

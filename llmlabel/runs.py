@@ -81,7 +81,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, flow: str, definition: dict[str, Any], config: dict[str, Any]) -> None:
         self.path = path
-        self._lock = _lock(path)
+        self._lock = lock_folder(path)
         try:
             self.info: dict[str, Any] = read_json(path / "run.json")
         except FileNotFoundError:
@@ -129,7 +129,11 @@ class RunFolder:
         self._lock.close()
 
 
-def _lock(path: Path) -> IO[str]:
+def lock_folder(path: Path) -> IO[str]:
+    """Keep other processes out of a folder, made when missing, until the handle is closed.
+
+    Raises: ConfigError when it cannot be written or another process is at work in it.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle = (path / ".lock").open("w")
@@ -138,18 +142,34 @@ def _lock(path: Path) -> IO[str]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
-        raise ConfigError(f"another process is at work in {path}; wait for it, or name another --out") from e
+        raise ConfigError(
+            f"another process is at work in {path.resolve()}, perhaps the scheduled run before this one; wait until it has ended, or "
+            "name another --out"
+        ) from e
     return handle
 
 
 def _same_definition(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
     different = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     if different:
-        lines = "\n".join(f"  {k}: was {_short(old.get(k))}, now {_short(new.get(k))}" for k in different)
+        lines = "\n".join(f"  {_apart(k, old.get(k), new.get(k))}" for k in different)
         raise RunMismatch(
             f"{path} holds a run that was defined differently:\n{lines}\n"
             f"Give back the old settings to go on with it, or start a new run from it: --out NEW --from {path}"
         )
+
+
+def _apart(key: str, old: Any, new: Any) -> str:
+    """Where two values differ first, going down into what they hold: `taxonomy.labels.3.name: was "Seats", now "Places"`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(k for k in [*old, *new] if k not in old or k not in new or old[k] != new[k])
+        return _apart(f"{key}.{inner}", old.get(inner), new.get(inner))
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        place = next(n for n, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+        return _apart(f"{key}.{place + 1}", old[place], new[place])
+    if isinstance(old, list) and isinstance(new, list):
+        return f"{key}: was {len(old)} entries, now {len(new)}"
+    return f"{key}: was {_short(old)}, now {_short(new)}"
 
 
 def _short(value: Any) -> str:

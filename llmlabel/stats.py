@@ -150,6 +150,76 @@ def larger_share(a: ArrayLike, b: ArrayLike) -> float:
     return float(fisher_exact(counts, alternative="greater").pvalue)
 
 
+def share_difference(before: tuple[int, int], now: tuple[int, int], confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of how much a share has grown: now less before, each (successes, trials).
+
+    Source: Newcombe 1998, method 10: the two Wilson intervals, put together.
+    Raises: ValueError when one has no trials.
+    """
+    (low_a, high_a), (low_b, high_b) = wilson(*before, confidence), wilson(*now, confidence)
+    a, b = before[0] / before[1], now[0] / now[1]
+    down, up = np.hypot(b - low_b, high_a - a), np.hypot(high_b - b, a - low_a)
+    return float(max(b - a - down, -1.0)), float(min(b - a + up, 1.0))
+
+
+def shares_differ(before: tuple[int, int], now: tuple[int, int], grown: bool = False) -> float:
+    """P-value of Fisher's exact test that two shares, each (successes, trials), are the same; `grown`: that the second is no
+    larger."""
+    from scipy.stats import fisher_exact
+
+    table = [[now[0], now[1] - now[0]], [before[0], before[1] - before[0]]]
+    return float(fisher_exact(table, alternative="greater" if grown else "two-sided").pvalue)
+
+
+def mostly_larger(a: ArrayLike, b: ArrayLike) -> float:
+    """One-sided p-value of Mann and Whitney's test that values of a are no larger than those of b.
+
+    Raises: ValueError when one has no values.
+    """
+    from scipy.stats import mannwhitneyu
+
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if not len(x) or not len(y):
+        raise ValueError("two samples are needed")
+    return float(mannwhitneyu(x, y, alternative="greater").pvalue)
+
+
+def auc_interval(larger: ArrayLike, smaller: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """How often a value of `larger` is above one of `smaller`, ties half, and its interval.
+
+    Source: the variance of Hanley and McNeil 1982.
+    """
+    from scipy.stats import rankdata
+
+    x, y = np.asarray(larger, float), np.asarray(smaller, float)
+    n, m = len(x), len(y)
+    area = float((rankdata(np.concatenate([x, y]))[:n].sum() - n * (n + 1) / 2) / (n * m))
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (n - 1) * (first - area**2) + (m - 1) * (second - area**2)
+    half = critical(confidence) * float(np.sqrt(max(spread, 0.0) / (n * m)))
+    return area, max(area - half, 0.0), min(area + half, 1.0)
+
+
+def same_distribution(x: ArrayLike, y: ArrayLike, *, seed: int, draws: int = 999) -> float:
+    """P-value of the permutation test that two samples of vectors come from one distribution, by their maximum mean discrepancy
+    under a Gaussian kernel whose width is the median distance.
+
+    Args:
+        x, y: (N, D) and (M, D). draws: permutations; the p-value is 1 / (draws + 1) at the least.
+    Source: Gretton et al. 2012, A Kernel Two-Sample Test.
+    """
+    z = np.vstack([np.asarray(x, float), np.asarray(y, float)])
+    n, m = len(np.asarray(x)), len(np.asarray(y))
+    squares = (z**2).sum(axis=1)
+    apart = np.maximum(squares[:, None] + squares - 2 * z @ z.T, 0.0)
+    kernel = np.exp(-apart / max(float(np.median(apart[np.triu_indices(n + m, 1)])), 1e-12))
+    np.fill_diagonal(kernel, 0.0)
+    rng, sides = np.random.default_rng(seed), np.repeat([1 / n, -1 / m], [n, m])
+    weights = np.vstack([sides, *(rng.permutation(sides) for _ in range(draws))])
+    found = ((weights @ kernel) * weights).sum(axis=1)
+    return float((found >= found[0] - 1e-15).mean())
+
+
 def alike(values: ArrayLike) -> bool:
     """Whether the values differ by no more than rounding, relative to their size or, near 0, to 1."""
     x = np.asarray(values, float)

@@ -61,3 +61,15 @@ def _nats(text: str, prompt: str) -> float:
 
 target.features = Features(schema=False, logprobs=False, score=True)  # type: ignore[attr-defined]
 wrong_target.features = target.features  # type: ignore[attr-defined]
+
+
+THINGS = {"fruit": ("apple", "pear", "plum"), "tool": ("saw", "drill", "axe")}
+
+
+def labeller(request: AnyRequest) -> str:
+    """Says what kind of thing a text is about, in the words of `THINGS`."""
+    assert isinstance(request, Request)
+    asked = request.messages[-1]["content"]
+    label = next(name for name, words in THINGS.items() if any(f"my {word}" in asked for word in words))
+    number = asked.rpartition("number ")[2][:2]
+    return f"Number {number}, {'-'.join(number)}, asks where {number}'s {label} is.\nLabel: {label}"

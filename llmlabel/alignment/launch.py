@@ -12,20 +12,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmlabel.alignment.train import Trained, train
-from llmlabel.config import AlignConfig
+from llmlabel.alignment import sft, train
+from llmlabel.alignment.finish import Trained
+from llmlabel.config import AlignConfig, SftConfig
 from llmlabel.errors import BackendError, ConfigError
 from llmlabel.lists import RankedList, read_lists, write_lists
 from llmlabel.runs import read_json, write_json
 
+KINDS: dict[type, str] = {AlignConfig: "align", SftConfig: "sft"}
 LAST_LINES = 15  # of what the launcher says, told where it fails
 
 
 def launch(
-    launcher: str, lists: Sequence[RankedList], held_out: Sequence[RankedList], config: AlignConfig, folder: Path,
-    **more: Any,
+    launcher: str, lists: Sequence[RankedList], held_out: Sequence[RankedList], config: AlignConfig | SftConfig,
+    folder: Path, **more: Any,
 ) -> Trained:  # fmt: skip
-    """As `train.train`, in processes of their own; what they say goes to `FOLDER/launch/out.txt`.
+    """As `train.train` or, by the kind of the settings, `sft.train`, in processes of their own.
+
+    What they say goes to `FOLDER/launch/out.txt`.
 
     Args:
         launcher: a command that runs `-m MODULE FOLDER`. more: `policy, reference, cache, card` of `train.train`.
@@ -36,7 +40,7 @@ def launch(
     if held_out:
         write_lists(own / "held_out.parquet", held_out)
     given = {name: str(value) if isinstance(value, Path) else value for name, value in more.items()}
-    write_json(own / "settings.json", {"config": config.model_dump(mode="json"), **given})
+    write_json(own / "settings.json", {"kind": KINDS[type(config)], "config": config.model_dump(mode="json"), **given})
     command = [*shlex.split(launcher), "-m", "llmlabel.alignment.launch", str(folder)]
     with (own / "out.txt").open("wb") as out:
         try:
@@ -54,9 +58,12 @@ def _train(folder: Path) -> Trained:
     own = folder / "launch"
     told: Mapping[str, Any] = read_json(own / "settings.json")
     held_out = read_lists(str(own / "held_out.parquet")) if (own / "held_out.parquet").is_file() else []
-    more = {name: value for name, value in told.items() if name != "config"}
+    lists = read_lists(str(own / "lists.parquet"))
+    more = {name: value for name, value in told.items() if name not in ("kind", "config")}
+    if told["kind"] == "sft":
+        return sft.train(lists, held_out, SftConfig.model_validate(told["config"]), folder, **more)
     more["cache"] = Path(more["cache"]) if more.get("cache") else None
-    return train(read_lists(str(own / "lists.parquet")), held_out, AlignConfig.model_validate(told["config"]), folder, **more)
+    return train.train(lists, held_out, AlignConfig.model_validate(told["config"]), folder, **more)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from llmlabel.alignment.measures import SHOWN
-from llmlabel.config import AlignConfig
+from llmlabel.config import AlignConfig, TrainingConfig
 
 PAPERS = {
     "lambda": ("LiPO", "2402.01878"), "lambda-2": ("LambdaLoss", None), "list-mle": ("DPO with Plackett-Luce", "2305.18290"),
@@ -43,17 +43,17 @@ def model_card(config: AlignConfig, what: Mapping[str, Any], told: Mapping[str, 
     facts = told["facts"]
     paper, arxiv = PAPERS.get(config.loss.partition(":")[0], ("", None))
     parts = [
-        _front(config, facts),
+        front(config, facts, "preference-optimization", "listwise", config.loss),
         f"# {safe(facts['policy'])}, trained on ranked lists",
         f"Trained by llmlabel on lists of ranked answers with the loss `{code(config.loss)}`"
         + (f" ({paper}{f', arXiv {arxiv}' if arxiv else ''})" if paper else "")
         + ".",
         "## Data and judge",
-        _table(("", ""), [("hash of the lists", what["lists"]), ("hash of the held-out lists", what["held_out"]), *_flat(card)]),
-        _table(("counted", "number"), [(name, told["counts"].get(key, 0)) for key, name in COUNTED.items()]),
+        table(("", ""), [("hash of the lists", what["lists"]), ("hash of the held-out lists", what["held_out"]), *flat(card)]),
+        table(("counted", "number"), [(name, told["counts"].get(key, 0)) for key, name in COUNTED.items()]),
         "Answers in a list: " + ", ".join(f"{k} ({n} lists)" for k, n in facts["answers_per_list"].items()) + ".",
         "## Training",
-        _table(("setting", "value"), _settings(config, told)),
+        table(("setting", "value"), _settings(config, told)),
         "## Measured",
         _measures(told),
         "## Reproduction status",
@@ -74,16 +74,17 @@ def code(text: Any) -> str:
     return " ".join(str(text).split()).replace("`", "'").replace("|", "/").replace("<", "‹").replace(">", "›")
 
 
-def _front(config: AlignConfig, facts: Mapping[str, Any]) -> str:
+def front(config: TrainingConfig, facts: Mapping[str, Any], *tags: str) -> str:
+    """What the hub reads of a card."""
     base = config.policy if re.fullmatch(r"[\w.-]+/[\w.-]+", config.policy) else facts["policy"]
     values = {
         "library_name": "transformers", "pipeline_tag": "text-generation", "base_model": str(base),
-        "tags": ["llmlabel", "preference-optimization", "listwise", config.loss, *(["lora"] if config.lora else [])],
+        "tags": ["llmlabel", *tags, *(["lora"] if config.lora else [])],
     }  # fmt: skip
     return "---\n" + yaml.safe_dump(values, sort_keys=False) + "---"
 
 
-def _published(model: str) -> str:
+def published(model: str) -> str:
     """A model's id, or its folder's name: where it lies on a disk is nobody else's business."""
     return Path(model).name if Path(model).is_dir() else model
 
@@ -95,12 +96,20 @@ def _settings(config: AlignConfig, told: Mapping[str, Any]) -> list[tuple[str, A
         "max_grad_norm", "list_size", "max_prompt_tokens", "max_completion_tokens", "chat", "seed",
     )  # fmt: skip
     return [
-        ("policy", _published(config.policy)), ("revision of its weights", facts["revision"]),
-        ("reference", _published(config.reference) if config.reference else "the policy before training"),
+        ("reference", published(config.reference) if config.reference else "the policy before training"),
+        *shared_settings(config, told, chosen), ("prompts computed", f"{facts['path']}: {facts['path_why']}"),
+    ]  # fmt: skip
+
+
+def shared_settings(config: TrainingConfig, told: Mapping[str, Any], chosen: Iterable[str]) -> list[tuple[str, Any]]:
+    """What every training's card tells of its settings; `chosen`: names of more."""
+    facts = told["facts"]
+    return [
+        ("policy", published(config.policy)), ("revision of its weights", facts["revision"]),
         ("adapters", f"LoRA, rank {config.lora_rank}, alpha {2 * config.lora_rank}" if config.lora else "none, all weights"),
         ("trained parameters", facts["parameters"]), ("learning rate", f"{facts['learning_rate']:g}, linear decay, AdamW"),
         *((name, getattr(config, name)) for name in chosen), ("steps", told["steps"]), ("seconds", told["seconds"]),
-        ("precision", facts["precision"]), ("prompts computed", f"{facts['path']}: {facts['path_why']}"),
+        ("precision", facts["precision"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
     ]  # fmt: skip
 
@@ -109,28 +118,32 @@ def _measures(told: Mapping[str, Any]) -> str:
     first, last, change = told["first"], told["last"], told["change"]
     if not first:
         return "Nothing was held out, so nothing was measured."
-    rows = [(name, _with(first, key), _with(last, key), _with(change, key)) for key, name in SHOWN.items() if key in first]
+    rows = [
+        (name, with_interval(first, key), with_interval(last, key), with_interval(change, key))
+        for key, name in SHOWN.items()
+        if key in first
+    ]
     head = (
         f"{first['lists']} held-out lists; 95 % bootstrap intervals over lists. The policy did not write these answers, so the "
     )
-    return f"{head}log-ratio is no KL divergence.\n\n" + _table(("measure", "before", "after", "after - before"), rows)
+    return f"{head}log-ratio is no KL divergence.\n\n" + table(("measure", "before", "after", "after - before"), rows)
 
 
-def _with(summary: Mapping[str, Any], key: str) -> str:
+def with_interval(summary: Mapping[str, Any], key: str) -> str:
     low, high = summary.get(f"{key}_interval", (None, None))
     return f"{summary[key]:.4g}" + (f" ({low:.4g} to {high:.4g})" if low is not None else "")
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
     """Objects in objects as `name, name`; lists as JSON."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}, ")
+            yield from flat(value, f"{before}{name}, ")
         elif value is not None:
             yield f"{before}{name}", json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else value
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     lines = [head, tuple("---" for _ in head)]
     shown = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([*shown, *("| " + " | ".join(map(safe, row)) + " |" for row in rows)])

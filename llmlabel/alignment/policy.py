@@ -44,6 +44,7 @@ def load(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     gradient_checkpointing: bool = False,
     frozen: bool = False,
+    knobs: str = KNOBS,
 ) -> Policy:
     """The model a spec names, on this process's GPU if there is one, without dropout.
 
@@ -52,6 +53,7 @@ def load(
 
     Args:
         spec: a folder with config.json, a hub id, or `embedded`. precision: auto: bf16 on a GPU that has it, else fp32.
+        knobs: what needs less memory, told where there is too little.
     Raises: ConfigError for a missing package, no such folder, no causal language model, no usable tokenizer, bf16 on a GPU
         without it; BackendError where files cannot be read or fetched.
     """
@@ -59,7 +61,7 @@ def load(
         raise ConfigError(MISSING)
     where = _place(spec)
     dtype = _precision(precision)
-    with knobs_when_out_of_memory():
+    with knobs_when_out_of_memory(knobs):
         model = _model(where, "bf16" if frozen and dtype == "bf16" else "fp32")
         tokenizer = _tokenizer(where)
         _check(model, tokenizer, where.name)
@@ -69,6 +71,13 @@ def load(
         _checkpoint(model)
     revision = weights.revision(where.files) or str(getattr(model.config, "_commit_hash", None) or "")
     return Policy(model, tokenizer, where.name, revision, spec, dtype)
+
+
+def with_adapters(model: Any, rank: int) -> Any:
+    """The model with LoRA adapters on all its linear layers; only they are trained."""
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
 def padding_id(tokenizer: Any) -> int:
@@ -99,7 +108,7 @@ def same_vocabulary(policy: Policy, reference: Policy) -> None:
 
 
 @contextmanager
-def knobs_when_out_of_memory() -> Iterator[None]:
+def knobs_when_out_of_memory(knobs: str = KNOBS) -> Iterator[None]:
     """Raises: ConfigError with the settings that need less memory, in the place of PyTorch's error."""
     try:
         yield
@@ -107,7 +116,7 @@ def knobs_when_out_of_memory() -> Iterator[None]:
         if not out_of_memory(e):
             raise
         first = str(e).split("\n")[0][:200] or type(e).__name__
-        raise ConfigError(f"out of memory ({first}). What needs less: {KNOBS}") from e
+        raise ConfigError(f"out of memory ({first}). What needs less: {knobs}") from e
 
 
 def _place(spec: str) -> Place:

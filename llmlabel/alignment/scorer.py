@@ -17,7 +17,7 @@ from llmlabel.alignment.encode import Encoded, Encoder, Encodings
 from llmlabel.alignment.logps import Logps
 from llmlabel.alignment.measures import Looks
 from llmlabel.alignment.objective import Item, Objective
-from llmlabel.alignment.policy import load, same_vocabulary
+from llmlabel.alignment.policy import load, same_vocabulary, with_adapters
 from llmlabel.alignment.reference import logps_of
 from llmlabel.config import AlignConfig
 from llmlabel.errors import DataError
@@ -40,7 +40,7 @@ class Scorer:
         self.policy = load(config.policy, config.precision, config.gradient_checkpointing, frozen=config.lora)
         self.bf16 = self.policy.precision == "bf16"
         set_seed(config.seed)  # adapters begin with random numbers
-        self.model = _with_adapters(self.policy.model, config.lora_rank) if config.lora else self.policy.model
+        self.model = with_adapters(self.policy.model, config.lora_rank) if config.lora else self.policy.model
         self.logps = Logps(self.model, config.shared_prefix)
 
     def encoder(self, lists: Sequence[RankedList]) -> Encoder:
@@ -110,9 +110,3 @@ def _weights(model: Any) -> str:
     for tensor in model.state_dict().values():
         digest.update(tensor.flatten()[:: max(1, tensor.numel() // 64)].float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _with_adapters(model: Any, rank: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))

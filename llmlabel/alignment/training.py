@@ -1,62 +1,43 @@
-"""The steps of one training: tokens, reference, steps of the optimiser, and the model that is left."""
+"""The steps of one training on ranked lists: tokens, reference, steps of the optimiser."""
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from transformers import PrinterCallback, TrainingArguments
+from transformers import TrainingArguments
 
-from llmlabel.alignment.measures import Looks, Row
+from llmlabel.alignment.base_training import BaseTraining, one_device
+from llmlabel.alignment.measures import Row, changes, summary
 from llmlabel.alignment.objective import Item, Objective
 from llmlabel.alignment.scorer import Scorer, taught
 from llmlabel.alignment.trainer import ListTrainer
-from llmlabel.alignment.watch import LogLines, Marks, Rhythm, last_whole, step_of
 from llmlabel.config import AlignConfig
-from llmlabel.errors import ConfigError
 from llmlabel.lists import RankedList
-from llmlabel.runs import read_json, write_json
-
-RATE, LORA_RATE = 5e-6, 1e-4
-PACKAGES = ("llmlabel", "torch", "transformers", "peft")
-FIRST_LOOK = "first_look.json"
 
 
-class Training:
-    """One training in a folder. Raises: as `train.train` says.
+class Training(BaseTraining):
+    """One training in a folder. Raises: as `train.train` says."""
 
-    After `steps` the model is `trainer.model`, and `looks` has the measures of the held-out lists.
-    """
+    config: AlignConfig
+    RATES = (5e-6, 1e-4)
 
     def __init__(
         self, lists: Sequence[RankedList], held_out: Sequence[RankedList], config: AlignConfig, folder: Path, cache: Path
     ) -> None:
-        self.config, self.folder, self.checkpoints = config, folder, folder / "checkpoints"
         self.objective = Objective(config)
         self.scorer = Scorer(config, cache)
-        self.use_cache = self.scorer.model.config.use_cache
+        super().__init__(config, folder, self.scorer.policy, self.scorer.model)
         encoder = self.scorer.encoder([*lists, *held_out])
         self.learnt, self.kept_out = taught(encoder.encode(lists)), encoder.encode(held_out)
 
     @property
-    def rate(self) -> float:
-        return self.config.learning_rate or (LORA_RATE if self.config.lora else RATE)
-
-    @property
     def facts(self) -> dict[str, Any]:
-        policy, model, logps = self.scorer.policy, self.scorer.model, self.scorer.logps
-        return {
-            "policy": policy.name, "revision": policy.revision, "precision": policy.precision, "path": logps.path,
-            "path_why": logps.why, "learning_rate": self.rate,
-            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "answers_per_list": {str(k): n for k, n in sorted(Counter(map(len, self.learnt.lists)).items())},
-            "versions": {name: metadata.version(name) for name in PACKAGES},
-        }  # fmt: skip
+        logps, sizes = self.scorer.logps, Counter(map(len, self.learnt.lists))
+        more = {"path": logps.path, "path_why": logps.why, "answers_per_list": {str(k): n for k, n in sorted(sizes.items())}}
+        return super().facts | more
 
     @property
     def counts(self) -> dict[str, int]:
@@ -67,43 +48,15 @@ class Training:
     def dropped(self) -> list[dict[str, str]]:
         return [*self.learnt.dropped, *self.kept_out.dropped]
 
-    def steps(self, on_step: Callable[[int, int], None] | None) -> int:
-        """Trains, from the last whole checkpoint if there is one. Returns: the optimiser's steps in all."""
-        learnt, held_out = self._items()
-        checkpoint = last_whole(self.checkpoints)
-        start = step_of(checkpoint)
-        self.log = LogLines(self.folder / "log.jsonl", start)
-        rhythm = Rhythm(self.config.measure_every, self.config.save_every, bool(held_out), on_step)
-        self.trainer = ListTrainer(
-            self._arguments(), scorer=self.scorer, objective=self.objective, lists=learnt, held_out=held_out,
-            callbacks=[self.log, rhythm, Marks(), *self._boards(start)],
-        )  # fmt: skip
-        self.trainer.remove_callback(PrinterCallback)
-        first = self._first_look(fresh=checkpoint is None) if held_out else []
-        self.trainer.rows = []
-        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        last = self.trainer.rows or self.trainer.measure(held_out)  # killed behind its last step, it looks now
-        self.looks = Looks([item.encoded.id for item in held_out], first, last)
-        return int(self.trainer.state.global_step)
+    def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return summary(rows, self.config.seed)
 
-    def save(self, folder: Path) -> None:
-        """The model as a folder of transformers; of adapters the merged model, and themselves in `adapter/`."""
-        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        model.config.use_cache = self.use_cache
-        self.trainer.save_model(str(folder / "adapter" if self.config.lora else folder))
-        if not self.trainer.is_world_process_zero():
-            return
-        for file in folder.rglob("training_args.bin"):  # a pickle nobody reads
-            file.unlink()
-        if self.config.lora:
-            (folder / "adapter" / "README.md").unlink(missing_ok=True)  # peft's empty form
-            model.merge_and_unload().save_pretrained(folder)
-        self.scorer.policy.tokenizer.save_pretrained(folder)
+    def changes(self) -> dict[str, Any]:
+        return changes(self.looks.first, self.looks.last, self.config.seed)
 
-    def clean(self) -> None:
-        """Takes away what only a resume needs."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        (self.folder / FIRST_LOOK).unlink(missing_ok=True)
+    def _prepare(self) -> tuple[Sequence[Item], Sequence[str]]:
+        self.items, self.held_out = self._items()
+        return self.held_out, [item.encoded.id for item in self.held_out]
 
     def _items(self) -> tuple[list[Item], list[Item]]:
         """Lists with what the reference says of them: held-out lists always, the others where the loss asks for it."""
@@ -113,39 +66,11 @@ class Training:
         return items[: len(self.learnt.lists)], items[len(self.learnt.lists) :]
 
     def _arguments(self) -> TrainingArguments:
-        c, processes = self.config, PartialState().num_processes
-        together = min(c.lists_at_once, c.lists_per_step)
-        if c.lists_per_step % (together * processes):
-            raise ConfigError(
-                f"lists_per_step ({c.lists_per_step}) is no multiple of lists_at_once times processes ({together} x {processes})"
-            )
-        args = TrainingArguments(
-            output_dir=str(self.checkpoints), per_device_train_batch_size=together,
-            gradient_accumulation_steps=c.lists_per_step // together // processes, num_train_epochs=c.epochs,
-            max_steps=c.max_steps or -1, learning_rate=self.rate, lr_scheduler_type="linear",
-            warmup_steps=min(c.warmup_share, 1 - 1e-9),  # below 1 it is a share
-            weight_decay=0.0, max_grad_norm=c.max_grad_norm, seed=c.seed, data_seed=c.seed, logging_steps=1,
-            logging_nan_inf_filter=False, eval_strategy="no", save_strategy="no", save_total_limit=2,
-            report_to=[name for name in c.report_to if name != "tensorboard"], disable_tqdm=True, log_level="error",
-            remove_unused_columns=False, dataloader_pin_memory=False, use_cpu=self.scorer.model.device.type == "cpu",
-            use_cache=not c.gradient_checkpointing,
+        told = self._settings("lists", self.config.lists_per_step, self.config.lists_at_once)
+        return one_device(TrainingArguments(**told, remove_unused_columns=False))
+
+    def _trainer(self, callbacks: list[Any]) -> ListTrainer:
+        return ListTrainer(
+            self._arguments(), scorer=self.scorer, objective=self.objective, lists=self.items, held_out=self.held_out,
+            callbacks=callbacks,
         )  # fmt: skip
-        args._n_gpu = min(args.n_gpu, 1)  # one process, one GPU: no DataParallel
-        return args
-
-    def _boards(self, start: int) -> list[Any]:
-        if "tensorboard" not in self.config.report_to or not PartialState().is_main_process:
-            return []
-        from torch.utils.tensorboard import SummaryWriter
-        from transformers.integrations import TensorBoardCallback
-
-        return [TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"), purge_step=start + 1))]
-
-    def _first_look(self, *, fresh: bool) -> list[Row]:
-        file = self.folder / FIRST_LOOK
-        if not fresh and file.exists():
-            return list(read_json(file))
-        self.trainer.evaluate()
-        if self.trainer.is_world_process_zero():
-            write_json(file, self.trainer.rows)
-        return self.trainer.rows

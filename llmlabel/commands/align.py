@@ -135,8 +135,11 @@ def evaluate(
     max_completion_tokens: Annotated[int | None, typer.Option(help="Longest answer. [default: the run's]")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of sampling. [default: the run's]")] = None,
     criteria: Annotated[str | None, typer.Option(help="What the judge looks at, as a question.")] = None,
+    taxonomy: Annotated[Path | None, typer.Option(help="The labels right answers end in, with --gold-column.")] = None,
 ) -> None:
-    """How often a judge prefers the answers of a run's model to those of the model it started from.
+    """How often a judge prefers the answers of a run's model to those of the model it started from; or how often they are right.
+
+    With --gold-column the greedy answers of both models are checked against gold, and a judge is asked only where one is named.
 
     --data has prompts, as for `llmlabel rank`; where its answers are ranked, both models are measured on them too. Each pair
     is judged in both orders; the win rate comes with an interval, and once more as it would be at equal length. Writes
@@ -148,5 +151,6 @@ def evaluate(
     """
     common.values["out"] = common.values.get("out") or run / "evaluation"
     start(
-        "evaluate", common, run=run, max_completion_tokens=max_completion_tokens, temperature=temperature, criteria=criteria
+        "evaluate", common, run=run, max_completion_tokens=max_completion_tokens, temperature=temperature, criteria=criteria,
+        taxonomy=taxonomy,
     )  # fmt: skip

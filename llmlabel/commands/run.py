@@ -365,6 +365,79 @@ def select(
     start("select", common, **own)
 
 
+@app.command("sft")
+@with_common
+def sft(
+    common: Common,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to train: folder, hub id, or embedded (the packaged small one). [default: the target of --from; embedded]"
+        ),
+    ] = None,
+    lora: Annotated[bool | None, typer.Option("--lora", help="Train low-rank adapters only: less memory.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: 2e-5; with --lora 2e-4]")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the rows. [default: 3]")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    rows_per_step: Annotated[int | None, typer.Option(help="Rows one step of the optimiser learns from. [default: 8]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longer rows, prompt and answer together, are left out and counted. [default: 2048]")
+    ] = None,
+    held_out_share: Annotated[
+        float | None, typer.Option(help="Of the prompts, kept out of training to measure on. [default: 0.1]")
+    ] = None,
+) -> None:
+    """Fine-tune a model on prompts with one good answer each.
+
+    --data has `prompt` and `completion` (texts or messages) or `messages` that end with the answer; --from RUN takes the rows
+    and the target of a finished `llmlabel run select`. Only the answers' tokens are learnt. RUN/model is a transformers folder
+    with a model card, which embedded:RUN/model, vllm:RUN/model and `llmlabel run align --policy RUN/model` load. Held-out rows
+    are measured before and after. The same command goes on after a kill, at the very step.
+
+    Examples:
+
+    llmlabel run sft --from runs/select --lora --out runs/sft
+
+    llmlabel run sft --data chats.jsonl --policy Qwen/Qwen3-0.6B --learning-rate 1e-5 --epochs 2 --out runs/sft
+
+    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+    """
+    if source := common.values.get("from_run"):
+        common.values, policy = _rows_of(source, common.values), policy or _target_of(source)
+    start(
+        "sft",
+        common,
+        policy=policy,
+        lora=lora,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        max_steps=max_steps,
+        rows_per_step=rows_per_step,
+        max_tokens=max_tokens,
+        held_out_share=held_out_share,
+    )
+
+
+def _rows_of(run: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Shared options with the training rows of a selection as data."""
+    from llmlabel.runs import load_run
+
+    if values.get("data") is not None:
+        raise ConfigError("--from RUN means RUN/sft.parquet; leave out --data, or --from")
+    if not (load_run(run).path / "sft.parquet").is_file():
+        raise ConfigError(f"--from {run} has no training rows (sft.parquet): name a finished run of `llmlabel run select`")
+    return {**values, "data": str(run / "sft.parquet")}
+
+
+def _target_of(run: Path) -> str | None:
+    """The model a selection was for, as one to train."""
+    from llmlabel.runs import load_run
+    from llmlabel.selection.target import weights_of
+
+    target = load_run(run).info["config"].get("target")
+    return (weights_of(target) or "embedded") if target else None
+
+
 def _settings_of(run: Path) -> dict[str, Any]:
     """The settings an earlier run had, but for those that were about itself: its folder, its caps."""
     from llmlabel.config.common import NOT_DEFINING

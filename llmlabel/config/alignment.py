@@ -80,7 +80,17 @@ class TrainingConfig(CommonConfig):
         return values
 
 
-class AlignConfig(JudgingConfig, TrainingConfig):
+class SamplingConfig(CommonConfig):
+    """What flows share that sample a model's answers."""
+
+    sampler: Literal["embedded", "vllm"] = Field("embedded", description="What samples the answers of a model in a folder.")
+    temperature: float = Field(0.7, gt=0, le=2, description="Of sampling.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Of sampling.")
+    max_completion_tokens: int = Field(512, ge=4, description="Longest answer.")
+    shard_size: int = Field(200, ge=1, description="Prompts per task.")
+
+
+class AlignConfig(JudgingConfig, TrainingConfig, SamplingConfig):
     """`llmlabel run align`: ranked answers, or prompts and a judge, to a trained model."""
 
     method: Literal["lipo", "cyclealign"] = Field(
@@ -118,9 +128,6 @@ class AlignConfig(JudgingConfig, TrainingConfig):
     )
     held_out: str | None = Field(None, description="Ranked lists to measure on; default: a share of the data.")
     cycles: int = Field(3, ge=1, le=50, description="cyclealign: most cycles.")
-    sampler: Literal["embedded", "vllm"] = Field("embedded", description="cyclealign: what samples the policy's answers.")
-    temperature: float = Field(0.7, gt=0, le=2, description="cyclealign: of sampling.")
-    top_p: float = Field(0.95, gt=0, le=1, description="cyclealign: of sampling.")
     demonstrations: str | None = Field(None, description="cyclealign: ranked lists the judge is always shown.")
     demonstrations_shown: int = Field(
         2, ge=0, le=10, description="cyclealign: agreed lists of earlier cycles the judge is shown."
@@ -146,14 +153,26 @@ class AlignConfig(JudgingConfig, TrainingConfig):
         return {k: v for k, v in super().definition().items() if k not in ALIGN_FREE}
 
 
-class EvaluateConfig(JudgingConfig):
+class EvaluateConfig(JudgingConfig, SamplingConfig):
     """`llmlabel align evaluate`: a trained model against the one it started from."""
 
-    run: Path = Field(description="The run of `llmlabel run align` whose model is evaluated.")
-    sampler: Literal["embedded", "vllm"] = Field("embedded", description="What samples the answers of both models.")
-    temperature: float = Field(0.7, gt=0, le=2, description="Of sampling.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Of sampling.")
-    max_completion_tokens: int = Field(512, ge=4, description="Longest answer.")
+    run: Path = Field(description="The run of `llmlabel run align` or `run sft` whose model is evaluated.")
+    judged: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether a judge compares the answers; auto: unless gold can check them and no judge is named."
+    )
+    taxonomy: Path | None = Field(None, description="The labels right answers end in, where gold are labels.")
+    verify: str = Field("auto", description="How an answer is checked against gold, as in `llmlabel run select`.")
+    beside: list[str] = Field(default_factory=list, description="Other models that answer the same prompts with gold.")
+
+
+class SampleConfig(SamplingConfig):
+    """`llmlabel run sample`: several answers of a model to each prompt, to be ranked."""
+
+    policy: str = Field("embedded", description="The model that answers: a folder, a hub id, or embedded.")
+    samples: int = Field(4, ge=1, le=64, description="Answers to each prompt; copies are left out.")
+    most: int | None = Field(None, ge=1, description="Most prompts, drawn with the seed; default: all.")
+    taxonomy: Path | None = Field(None, description="The labels right answers end in, where gold are labels.")
+    verify: str = Field("auto", description="How an answer is checked against gold, as in `llmlabel run select`.")
 
 
 class SftConfig(TrainingConfig):

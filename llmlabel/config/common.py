@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 NOT_DEFINING = {
     "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "rpm", "tpm", "cache", "api_key_env", "prices",
-    "timeout", "prompts", "batch", "store_text",
+    "api_key_block", "timeout", "time_limit", "prompts", "batch", "store_text",
 }  # fmt: skip
 
 
@@ -71,9 +71,18 @@ class CommonConfig(BaseModel):
     )
     store_text: bool = Field(True, description="Keep what was asked in the answer store; false: hashes and answers only.")
     timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
+    time_limit: float | None = Field(
+        None, gt=0, description="Most hours one attempt at this run may take; the same settings go on where it stopped."
+    )
     prompts: Path | None = Field(None, description="A directory of prompt files that override the packaged ones by id.")
     cache: Path | None = Field(None, description="Directory of the answer store; default: the user's cache directory.")
     api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
+    api_key_block: str | None = Field(
+        None,
+        pattern="^[a-z0-9-]+$",
+        max_length=100,
+        description="NAME of a Secret block on Prefect's server with the key; the run puts it where api_key_env says.",
+    )
     prices: Path | dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description="{model: {input: USD per million tokens, output: ...}}, or a YAML file with `date:` and `prices:`.",
@@ -95,6 +104,14 @@ class CommonConfig(BaseModel):
     def title(self) -> str:
         """What to call the data in the name of a run."""
         return Path(self.data).name if "/" in self.data and not self.data.startswith("hf://") else self.data
+
+    @property
+    def subject(self) -> str:
+        """What a run is about, for its name: its data, and the model or annotators that are named."""
+        named = [getattr(self, name, None) for name in ("policy", "target")]
+        specs = getattr(self, "annotators", []) or [next(filter(None, named), None) or self.llm.spec("label")]
+        short = [(without_url(spec) or "").rstrip("/").rsplit("/", 1)[-1] for spec in specs if spec]
+        return f"{self.title} with {', '.join(short[:3])}{', ...' if len(short) > 3 else ''}" if short else self.title
 
     def definition(self) -> dict[str, Any]:
         """The settings that define a run: those that may not change on resume. URLs are left out of model specs."""

@@ -178,7 +178,7 @@ class Client:
         except TransientError as e:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= GIVE_UP_AFTER:
-                raise BackendError(f"{e}. Gave up after {GIVE_UP_AFTER} requests in a row; run the same command to go on") from e
+                raise BackendError(f"{e} (gave up after {GIVE_UP_AFTER} requests in a row; run the same command to go on)") from e
             raise RequestRejected(f"{e} ({ATTEMPTS} attempts)") from e
         except RequestRejected as e:
             self.refused += 1

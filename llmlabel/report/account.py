@@ -14,7 +14,9 @@ from llmlabel.config import (
     CommonConfig,
     EvaluateConfig,
     GraphConfig,
+    PipelineConfig,
     RankConfig,
+    SampleConfig,
     SelectConfig,
     TaxonomyConfig,
 )
@@ -34,14 +36,15 @@ OPTIONS = (  # of any flow, in the order they are shown; other settings go throu
 KINDS: dict[str, type[CommonConfig]] = {
     "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig, "graph": GraphConfig,
     "align": AlignConfig, "rank": RankConfig, "evaluate": EvaluateConfig, "select": SelectConfig,
+    "sample": SampleConfig, "pipeline": PipelineConfig,
 }  # fmt: skip
 COMMANDS = {"rank": ("rank",), "evaluate": ("align", "evaluate")}  # of the others: run, and the flow's name
 SETTINGS = {  # of these the flow's command has no option of its own
     "taxonomy": {"samples"}, "audit": {"use_case", "samples"}, "graph": {"use_case", "samples", "few_shot", "consensus", "loss"},
-    "align": {"comparisons", "criteria"}, "evaluate": {"judge_by", "comparisons"},
-    "select": {"learning_rate"},
+    "align": {"comparisons", "criteria"}, "evaluate": {"judge_by", "comparisons", "verify"},
+    "select": {"learning_rate"}, "sample": {"verify"}, "pipeline": {"taxonomy", "select"},
 }  # fmt: skip
-ROLES = {"select": {"teacher"}}  # models that the flow's command has an option for
+ROLES = {"select": {"teacher"}, "pipeline": {"teacher"}}  # models that the flow's command has an option for
 SWITCHES = {("choose", "per_prompt"): "--per-prompt"}  # options that stand for a value of a setting
 
 

@@ -1,4 +1,4 @@
-"""Reports about lists of answers: training on them (`align`), ranking them (`rank`), and what a model is worth (`evaluate`)."""
+"""Reports about answers: training on lists or rows of them (`align`, `sft`), ranking (`rank`), a model's worth (`evaluate`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmlabel.report import sft
 from llmlabel.report.align_curves import curves
 from llmlabel.report.align_cycles import Cycles, cycles
 from llmlabel.report.align_judge import Agreement, Judge, agreement, judge
@@ -16,11 +17,14 @@ from llmlabel.report.align_summary import summary
 from llmlabel.report.align_training import Data, data, last_training, trainings
 from llmlabel.report.align_wins import Wins, wins
 from llmlabel.report.charts import Chart
+from llmlabel.report.checked import Checked, checked
 from llmlabel.report.files import RunFiles
 from llmlabel.report.parts import part, parts, whole
+from llmlabel.report.sft import Learnt
 
 TITLES = {
     "align": ("Alignment", "A model trained on ranked answers"),
+    "sft": ("Fine-tuning", "A model trained on prompts with one answer each"),
     "rank": ("Ranking", "Answers put in order by a judge"),
     "evaluate": ("Evaluation", "A trained model against the one it started from"),
 }
@@ -43,10 +47,17 @@ class AlignSection:
     data: Data | None
     wins: Wins | None
     no_wins: str
+    checked: Checked | None
     judge: Judge | None
     judged_in: str
     agreement: Agreement | None
     lists: Lists | None
+    learnt: Learnt | None
+
+    @property
+    def things(self) -> str:
+        """What it was trained on."""
+        return "rows" if self.flow == "sft" else "lists"
 
 
 def is_align(files: RunFiles) -> bool:
@@ -57,7 +68,7 @@ def align_section(folder: Path, files: RunFiles) -> AlignSection:
     """What the run folder tells."""
     flow, metrics = str(files.run["flow"]), files.metrics
     which, scores, told = last_training(folder, metrics) if flow != "rank" else ("", {}, {})
-    logs = trainings(folder) if flow == "align" else []
+    logs = trainings(folder) if flow in ("align", "sft") else []
     won = None if flow == "rank" else wins(folder, part(metrics, "win_rate"))
     statistics, judged_in = _judged(metrics, flow)
     kind, title = TITLES[flow]
@@ -67,19 +78,24 @@ def align_section(folder: Path, files: RunFiles) -> AlignSection:
         title=title,
         summary=[],
         which=which,
-        change=change(scores, part(scores, "change") or part(told, "change")),
+        change=change(scores, part(scores, "change") or part(told, "change")) if flow != "sft" else None,
         cycles=cycles(folder, metrics, files.run),
-        curves=curves(logs),
+        curves=curves(logs, "rows" if flow == "sft" else "lists"),
         held_out_curves=any(key.startswith("eval_") for _, rows in logs for row in rows for key in row),
-        data=data(folder, metrics, told) if flow == "align" else None,
+        data=data(folder, metrics, told) if flow in ("align", "sft") else None,
         wins=won,
+        checked=checked(part(metrics, "accuracy")),
         no_wins="" if won else _no_wins(files.run, metrics, flow),
         judge=judge(statistics),
         judged_in=judged_in,
         agreement=agreement(part(metrics, "agreement")) if flow == "rank" else None,
         lists=lists(folder, files.run, metrics) if flow == "rank" else None,
+        learnt=sft.learnt(scores, part(told, "change")) if flow == "sft" else None,
     )
-    section.summary = summary(files.run, metrics, told, section)
+    if flow == "sft":
+        section.summary = sft.summary(files.run, told, section.learnt)
+    else:
+        section.summary = summary(files.run, metrics, told, section)
     return section
 
 
@@ -94,7 +110,7 @@ def _judged(metrics: Mapping[str, Any], flow: str) -> tuple[Mapping[str, Any], s
 
 
 def _no_wins(run: Mapping[str, Any], metrics: Mapping[str, Any], flow: str) -> str:
-    if flow == "rank":
+    if flow in ("rank", "sft"):
         return ""
     roles = part(part(run, "config"), "llm")
     if flow == "align" and not (roles.get("judge") or roles.get("default")):

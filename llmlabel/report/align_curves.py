@@ -22,15 +22,16 @@ Series = list[tuple[float, float]]
 Lines = Sequence[Mapping[str, Any]]
 
 
-def curves(trainings: Sequence[tuple[str, Lines]]) -> list[Chart]:
+def curves(trainings: Sequence[tuple[str, Lines]], of: str = "lists") -> list[Chart]:
     """Charts of one training, or of several one after the other, each with a name and the lines of its log.
 
     Steps of later trainings are counted on; between two trainings a line breaks. Charts of fewer than two steps are left out.
+    `of`: what they learn from, lists or rows.
     """
-    return [chart for key in CURVES if (chart := _curve(key, trainings)) is not None]
+    return [chart for key in CURVES if (chart := _curve(key, trainings, of)) is not None]
 
 
-def _curve(key: str, trainings: Sequence[tuple[str, Lines]]) -> Chart | None:
+def _curve(key: str, trainings: Sequence[tuple[str, Lines]], of: str) -> Chart | None:
     title, label, both = CURVES[key]
     learnt, looked, starts, offset = [], [], [], 0.0
     for name, lines in trainings:
@@ -47,8 +48,8 @@ def _curve(key: str, trainings: Sequence[tuple[str, Lines]]) -> Chart | None:
     x, y = Axis(0, offset, LEFT + 8, RIGHT - 8), _vertical(values, key == "pair_accuracy")
     return Chart(
         f"curve-{key.replace('_', '-')}",
-        title + ("" if both or not any(looked) else ", held-out lists"),
-        _in_words(learnt, looked, key),
+        title + ("" if both or not any(looked) else f", held-out {of}"),
+        _in_words(learnt, looked, key, of),
         "step",
         label,
         [(x.at(v), words.number(v)) for v in steps(0, offset, 5) if v == int(v)],
@@ -56,7 +57,7 @@ def _curve(key: str, trainings: Sequence[tuple[str, Lines]]) -> Chart | None:
         TOP,
         BOTTOM,
         lines=[*_parts(starts, x), *_drawn("raw", learnt, x, y), *_drawn("main", looked, x, y)],
-        points=[Point(x.at(n), y.at(v), f"step {n:.0f}, held-out lists: {_value(key, v)}") for one in looked for n, v in one],
+        points=[Point(x.at(n), y.at(v), f"step {n:.0f}, held-out {of}: {_value(key, v)}") for one in looked for n, v in one],
         words=_names(starts, x),
     )
 
@@ -103,10 +104,10 @@ def _names(starts: Sequence[tuple[float, str]], x: Axis) -> list[tuple[float, fl
     return [(x.at(at) + 4, TOP - 9, "start", name) for at, name in starts] if len(starts) > 1 else []
 
 
-def _in_words(learnt: Sequence[Series], looked: Sequence[Series], key: str) -> str:
+def _in_words(learnt: Sequence[Series], looked: Sequence[Series], key: str, of: str) -> str:
     """From where to where each line goes."""
     said = []
-    for what, series in (("lists it learns from", learnt), ("held-out lists", looked)):
+    for what, series in ((f"{of} it learns from", learnt), (f"held-out {of}", looked)):
         ends = [(one[0], one[-1]) for one in series if len(one) > 1]
         said += [f"{what}: {_value(key, a)} at step {n:.0f}, {_value(key, b)} at step {m:.0f}" for (n, a), (m, b) in ends]
     return "; ".join(said)

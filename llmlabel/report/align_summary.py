@@ -117,5 +117,6 @@ def _rank(section: AlignSection) -> list[str]:
 def _evaluate(run: Json, section: AlignSection) -> list[str]:
     name = words.field(part(run, "config"), "run", 120)
     lines = [f"The model of {name} against the one it started from."] if name else []
-    lines += _worth(section)
+    lines += [section.checked.answer] if section.checked else []
+    lines += _worth(section) if section.wins or not section.checked else []
     return lines + ([section.change.answer] if section.change else [])

@@ -27,13 +27,18 @@ def write_report(folder: Path) -> Path:
     Raises: DataError when the folder holds no run, a file of it is damaged, or the report cannot be written.
     """
     target = folder / "report.html"
-    write_atomic(target, render(gather(folder, read_run(folder))))
+    write_atomic(target, render(page_of(folder)))
     return target
+
+
+def page_of(folder: Path) -> Page:
+    """All that the report of a run folder shows. Raises: DataError when the folder holds no run, or a file of it is damaged."""
+    return gather(folder, read_run(folder))
 
 
 def render(page: Page) -> str:
     """The HTML text of a page."""
-    env = _environment()
+    env = environment()
     script = env.get_template("script.js.j2").render().strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = env.get_template("style.css.j2").render()
@@ -43,7 +48,8 @@ def render(page: Page) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates, every value in them escaped."""
     env = jinja2.Environment(
         loader=jinja2.PackageLoader("llmlabel", "report"),
         autoescape=True,

@@ -9,6 +9,7 @@ from llmlabel.records import Label, Status
 from llmlabel.report import account, quality, words
 from llmlabel.report.align import AlignSection, align_section, is_align
 from llmlabel.report.audit import Audit, audit
+from llmlabel.report.chain import ChainSection, chain_section, is_chain
 from llmlabel.report.evidence import Evidence, evidence
 from llmlabel.report.files import Rows, RunFiles
 from llmlabel.report.graph import GraphSection, graph_section, is_graph
@@ -59,6 +60,7 @@ class Page:
     graph: GraphSection | None
     align: AlignSection | None
     select: SelectSection | None
+    chain: ChainSection | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
@@ -83,7 +85,8 @@ def gather(folder: Path, files: RunFiles) -> Page:
     graph = graph_section(folder, files, looks) if is_graph(files) else None
     align = align_section(folder, files) if is_align(files) else None
     select = select_section(folder, files) if is_select(files) else None
-    lists = align or select
+    chain = chain_section(folder, files) if is_chain(files) else None
+    lists = align or select or chain
     files = replace(files, rows=Rows()) if lists else files  # it counts lists or answers, each flow in words of its own
     own = lists or audited or graph
     untitled = "Labels that may be wrong" if audited else "Labels for a graph" if graph else "A taxonomy of texts"
@@ -98,6 +101,7 @@ def gather(folder: Path, files: RunFiles) -> Page:
         graph=graph,
         align=align,
         select=select,
+        chain=chain,
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),

@@ -122,8 +122,8 @@ class Table:
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """(S, N) whether there is a whole answer with a length."""
-        return ~np.isnan(self.tokens)
+        """(S, N) whether there is a whole answer, scored or not."""
+        return ~np.isnan(self.tokens) | ~np.isnan(self.leaks)
 
 
 def known(value: float) -> float | None:

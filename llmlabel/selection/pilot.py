@@ -1,4 +1,4 @@
-"""A short training of the target on a strategy's answers (LoRA), and which of two strategies trained it better.
+"""The pilot of a selection: whether the target can be trained, and which of two strategies trained it better.
 
 Source: Ren, Chen, Liu 2025, arXiv 2502.11779v3 (LoRA of rank 8, three seeds). Their adapters stand on query and value layers,
 ours on all linear ones: the former have other names in other architectures, and few steps get further with the latter.
@@ -6,12 +6,7 @@ ours on all linear ones: the former have other names in other architectures, and
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,64 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from llmlabel.errors import ConfigError
 from llmlabel.llm.backends.embedded import Place, place
 from llmlabel.llm.causal_lm import CausalLM
-from llmlabel.llm.training import out_of_memory, quiet
-from llmlabel.runs import write_json
 from llmlabel.selection.target import weights_of
 from llmlabel.stats import bootstrap
 
-NEEDED = ("torch", "transformers", "accelerate", "peft", "trl", "datasets")
-FACTS = "training.json"  # in the folder of a trained model, written last
-MOST_TOKENS = 2048
 DRAWS = 2000
-
-
-def train(
-    rows: Sequence[Mapping[str, Any]],
-    folder: Path,
-    target: str,
-    *,
-    seed: int,
-    epochs: float = 3.0,
-    learning_rate: float = 2e-4,
-    lora_rank: int = 8,
-    batch: int = 8,
-    max_tokens: int = MOST_TOKENS,
-    on_step: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Train adapters on the completions of some rows with TRL's SFTTrainer, and merge them into the target.
-
-    AdamW, learning rate falling linearly from the first step on (a warm-up would waste its first), no weight decay; float32 on
-    a CPU, bf16 autocast on a GPU that has it. The same seed gives the same weights on one CPU thread.
-
-    Args:
-        rows: as of `sft.rows`. folder: gets the merged model and its tokenizer, `adapter/`, and training.json (rows, rows
-            left_out, steps, loss of each step in nats per token, seconds); what is there already is replaced. target: a spec,
-            folder or hub id, see `target.weights_of`. max_tokens: longer rows are left out and counted: an answer cut at its
-            end would teach answers without one.
-        on_step: gets steps done, of how many.
-    Returns: `folder`, which `embedded:` and `vllm:` load.
-    Raises: ConfigError for a missing package, a target without weights or chat template, or too little memory; DataError
-        where no row is short enough, or the loss is no longer a number.
-    """
-    if lacking := [name for name in NEEDED if find_spec(name) is None]:
-        raise ConfigError(f"the pilot trains a model, which needs {', '.join(lacking)}: pip install 'llmlabel[align]'")
-    from llmlabel.selection.sft_training import Training
-
-    start, part = time.monotonic(), folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    with _quiet(), _out_of_memory(target):
-        lm = language_model(target)
-        training = Training(
-            lm, rows, part, seed=seed, epochs=epochs, learning_rate=learning_rate, rank=lora_rank, batch=batch,
-            max_tokens=max_tokens,
-        )  # fmt: skip
-        losses = training.steps(on_step)
-        training.save(part)
-    facts = {"rows": training.rows, "left_out": len(rows) - training.rows, "steps": len(losses), "losses": losses}
-    write_json(part / FACTS, {**facts, "target": lm.name, "seed": seed, "seconds": round(time.monotonic() - start, 3)})
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
-    return folder
 
 
 def language_model(target: str) -> CausalLM:
@@ -140,29 +81,3 @@ def _reason(first: str, second: str, better: str | None, gap: float, low: float,
     said = "is right more often than trained on" if better else "cannot be told from the one trained on"
     figures = f"{gap:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}"
     return f"trained on {first} the target {said} {second}: {figures} ({shape[0]} trainings each, {shape[1]} test prompts)"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """`quiet`, and nothing is reported over the network."""
-    import datasets
-    from huggingface_hub import constants
-
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL tells the hub of every training
-    datasets.disable_progress_bars()
-    with quiet():
-        yield
-
-
-@contextmanager
-def _out_of_memory(target: str) -> Iterator[None]:
-    """Raises: ConfigError that says what needs less memory, in the place of PyTorch's error."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as e:
-        if not out_of_memory(e):
-            raise
-        raise ConfigError(
-            f"out of memory while training {target}. What needs less: --set max_answer_tokens and --set max_text_chars (shorter "
-            "rows), --set lora_rank, a smaller --target; or leave out --pilot"
-        ) from e

@@ -18,12 +18,14 @@ import torch
 from llmlabel.flows import selection_pilot
 from safetensors.torch import load_file
 
+from llmlabel.alignment import finish
+from llmlabel.alignment.finish import Trained
 from llmlabel.config import SelectConfig
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.llm import Models
 from llmlabel.llm.requests import Request
 from llmlabel.runs import RunFolder
-from llmlabel.selection import pilot, sft
+from llmlabel.selection import sft
 from llmlabel.selection.answers import Answer, Question
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -40,14 +42,17 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny_policy.save(tmp_path_factory.mktemp("target"))
 
 
-def train(target: str, folder: Path, some: Sequence[sft.Pair] | None = None, **more: Any) -> dict[str, Any]:
+def train(target: str, folder: Path, some: Sequence[sft.Pair] | None = None, **more: Any) -> Trained:
     settings = {"seed": 0, "epochs": 3, "learning_rate": 0.01, "batch": 4, **more}
-    path = pilot.train(list(sft.rows(some or pairs(8))), folder, target, **settings)
-    return dict(json.loads((path / pilot.FACTS).read_text()))
+    return selection_pilot.learn_from(list(sft.rows(some or pairs(8))), folder, target, **settings)
+
+
+def losses(found: Trained) -> list[float]:
+    return [line["loss"] for line in found.history]
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    return dict(load_file(folder / "model.safetensors"))
+    return dict(load_file(next(folder.rglob("model.safetensors"))))
 
 
 def test_trl_reads_the_file_as_it_stands_and_learns_completions_only(target: str, tmp_path: Path) -> None:
@@ -76,26 +81,26 @@ def test_trl_reads_the_file_as_it_stands_and_learns_completions_only(target: str
 
 def test_a_training_learns_its_rows_and_leaves_a_model_that_answers(target: str, tmp_path: Path, capfd: Any) -> None:
     done: list[tuple[int, int]] = []
-    facts = train(target, tmp_path / "a", epochs=20, on_step=lambda i, of: done.append((i, of)))
-    assert done == [(i, 40) for i in range(1, 41)] and facts["steps"] == 40 == len(facts["losses"])
-    assert facts["losses"][-1] < 1 < 5 < facts["losses"][0]  # 32 dimensions get no closer to 0 than .6
-    assert facts["rows"] == 8 and facts["left_out"] == 0
-    assert {p.name for p in (tmp_path / "a" / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    found = train(target, tmp_path / "a", epochs=20, on_step=lambda i, of: done.append((i, of)))
+    assert done == [(i, 40) for i in range(1, 41)] and found.steps == 40 == len(losses(found))
+    assert losses(found)[-1] < 1 < 5 < losses(found)[0]  # 32 dimensions get no closer to 0 than .6
+    assert found.counts["rows"] == 8 and found.counts["rows_dropped"] == 0
+    assert {p.name for p in (found.model / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".part") or "checkpoint" in p.name]
     assert {p.name for p in tmp_path.iterdir()} == {"a"}
-    saved = json.loads((tmp_path / "a" / "config.json").read_text())
+    saved = json.loads((found.model / "config.json").read_text())
     assert saved.get("use_cache", True) == json.loads((Path(target) / "config.json").read_text()).get("use_cache", True)
     config = SelectConfig(data="-", out=tmp_path / "run", target=target, cache=tmp_path / "cache")
     with Models(config) as models:
         request = Request(sft.messages(Question("n", "Is 77 odd?")), max_tokens=8)
-        assert models.client(f"embedded:{tmp_path / 'a'}").ask(request).text.strip() == "yes"
+        assert models.client(f"embedded:{found.model}").ask(request).text.strip() == "yes"
         assert models.client(f"embedded:{target}").ask(request).text.strip() != "yes"
     assert capfd.readouterr().out == ""
 
 
 def test_the_first_step_counts_and_the_same_seed_gives_the_same_weights(target: str, tmp_path: Path) -> None:
     once = train(target, tmp_path / "once", pairs(4), epochs=1)
-    assert once["steps"] == 1
+    assert once.steps == 1
     before, after = weights(Path(target)), weights(tmp_path / "once")
     assert any(not torch.equal(before[name], after[name]) for name in after)
     train(target, tmp_path / "a")
@@ -111,23 +116,24 @@ def test_only_completions_are_learnt_from(target: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     some = pairs(1, "a longer answer")
-    facts = train(target, tmp_path / "a", some, epochs=1)
+    found = train(target, tmp_path / "a", some, epochs=1)
     tokens, model = AutoTokenizer.from_pretrained(target), AutoModelForCausalLM.from_pretrained(target)
     row = next(sft.rows(some))
     asked = tokens.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
     whole = tokens.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
+    whole = whole[:-1]  # no line break behind the token that ends the turn
     with torch.no_grad():
         logps = model(torch.tensor([whole])).logits[0].log_softmax(-1)
     told = [float(logps[i - 1, whole[i]]) for i in range(len(asked), len(whole))]
-    assert facts["losses"] == [pytest.approx(-sum(told) / len(told), abs=1e-3)]
+    assert losses(found) == [pytest.approx(-sum(told) / len(told), abs=1e-3)]
 
 
 def test_long_rows_are_left_out_and_counted(target: str, tmp_path: Path) -> None:
     some = [*pairs(3), (Question("long", "Is it?"), Answer("long", text="x" * 300, **LEARNT))]
-    facts = train(target, tmp_path / "a", some, epochs=1)
-    assert (facts["rows"], facts["left_out"]) == (3, 1)  # the context has 256 tokens
-    with pytest.raises(DataError, match="at most 10 tokens"):
-        train(target, tmp_path / "b", max_tokens=10)
+    found = train(target, tmp_path / "a", some, epochs=1)
+    assert (found.counts["rows"], found.counts["rows_dropped"]) == (3, 1)  # the context has 256 tokens
+    with pytest.raises(DataError, match="longer than 16 tokens"):
+        train(target, tmp_path / "b", max_tokens=16)
 
 
 def test_what_cannot_be_trained_is_told(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +141,12 @@ def test_what_cannot_be_trained_is_told(target: str, tmp_path: Path, monkeypatch
     with pytest.raises(ConfigError, match="has no chat template"):
         train(plain, tmp_path / "a")
     strict = tiny_policy.save(tmp_path / "strict", template="{{ raise_exception('no system prompt') }}")
-    with pytest.raises(ConfigError, match="refuses the prompts: no system prompt"):
+    with pytest.raises(DataError, match="refuses its messages: no system prompt"):
         train(strict, tmp_path / "a")
     with pytest.raises(ConfigError, match="needs its weights"):
         train("small@http://localhost:1/v1", tmp_path / "a")
     with monkeypatch.context() as patch:
-        patch.setattr(pilot, "find_spec", lambda name: None if name == "trl" else True)
+        patch.setattr(finish, "find_spec", lambda name: None if name == "trl" else True)
         with pytest.raises(ConfigError, match=r"needs trl: pip install 'llmlabel\[align\]'"):
             train(target, tmp_path / "a")
 
@@ -148,9 +154,9 @@ def test_what_cannot_be_trained_is_told(target: str, tmp_path: Path, monkeypatch
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr("trl.SFTTrainer.compute_loss", full)
-    with pytest.raises(ConfigError, match="out of memory while training"):
+    with pytest.raises(ConfigError, match="out of memory .*rows_at_once"):
         train(target, tmp_path / "a")
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "a" / "model").exists()
 
 
 def test_a_training_is_not_told_over_the_network(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,13 +183,13 @@ def test_a_pilot_compares_two_strategies_and_goes_on_after_a_kill(
     learn = {"short": pairs(12), "wrong": pairs(12, "no", strategy="wrong")}
     tests = [Question(f"t{i}", f"Is {i} odd?", "yes") for i in range(101, 141, 2)]
     trained: list[Path] = []
-    real = pilot.train
+    real = selection_pilot.learn_from
 
-    def counted(rows: Any, folder: Path, *args: Any, **more: Any) -> Path:
+    def counted(rows: Any, folder: Path, *args: Any, **more: Any) -> Trained:
         trained.append(folder)
         return real(rows, folder, *args, **more)
 
-    monkeypatch.setattr(pilot, "train", counted)
+    monkeypatch.setattr(selection_pilot, "learn_from", counted)
     folder = RunFolder(config.out, flow="select", definition={}, config={})
     followed: list[str] = []
 
@@ -209,7 +215,7 @@ def test_a_pilot_compares_two_strategies_and_goes_on_after_a_kill(
             run()
     assert len(trained) == 1
     found = run()
-    assert len(trained) == 4 == len(set(trained))
+    assert len(trained) == 5 and len(set(trained)) == 4
     assert found["accuracy"] == {"short": [1.0, 1.0], "wrong": [0.0, 0.0]} and found["untrained"] == 0.0
     assert found["difference"] == 1.0 and found["accepted"] and found["better"] == "short"
     assert found["strategies"] == ["short", "wrong"] and found["seeds"] == 2 and found["tests"] == 20 and found["failed"] == 0
@@ -220,5 +226,5 @@ def test_a_pilot_compares_two_strategies_and_goes_on_after_a_kill(
     assert left == {
         f"{k}-{s}/adapter/{name}" for k in (0, 1) for s in (0, 1) for name in ("adapter_config.json", "adapter_model.safetensors")
     }
-    assert run() == found and len(trained) == 4
+    assert run() == found and len(trained) == 5
     folder.close()

@@ -182,26 +182,25 @@ def test_a_target_without_a_chat_template_and_an_answer_that_does_not_fit(run: R
 def test_a_pilot_trains_a_real_target_and_a_killed_one_goes_on(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("trl")
     import tiny_policy
-
-    from llmlabel.selection import pilot as training
+    from llmlabel.flows import selection_pilot
 
     settings = {
         "target": tiny_policy.save(tmp_path / "policy"), "n": 16, "pilot": True, "pilot_seeds": 2, "pilot_tests": 12,
         "pilot_epochs": 2, "learning_rate": 0.01, "max_answer_tokens": 16, "score": "ppl", "looks": [],
     }  # fmt: skip
     (tmp_path / "strategies.yaml").write_text(STRATEGIES.rpartition("\n  - {name: rewritten")[0])
-    train, trained = training.train, list[Path]()
+    train, trained = selection_pilot.learn_from, list[Path]()
 
-    def one_then_dies(rows: Any, folder: Path, *args: Any, **more: Any) -> Path:
+    def one_then_dies(rows: Any, folder: Path, *args: Any, **more: Any) -> Any:
         if len(trained) == 1:
             raise KeyboardInterrupt
         trained.append(folder)
         return train(rows, folder, *args, **more)
 
-    monkeypatch.setattr(training, "train", one_then_dies)
+    monkeypatch.setattr(selection_pilot, "learn_from", one_then_dies)
     with pytest.raises(KeyboardInterrupt):
         run(**settings)
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(selection_pilot, "learn_from", train)
     found = run(**settings)
     pilot = read_json(tmp_path / "run" / "metrics.json")["pilot"]
     assert found["exit"] in (0, 3) and pilot["strategies"] and pilot["tests"] == 12 and pilot["accepted"] is False

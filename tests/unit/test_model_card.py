@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from llmlabel.alignment.model_card import model_card
-from llmlabel.config import AlignConfig
+from llmlabel.alignment.sft_card import sft_card
+from llmlabel.config import AlignConfig, SftConfig
 
 FIRST = {"lists": 4, "loss": 0.7, "ndcg": 0.61, "ndcg_interval": [0.5, 0.7], "log_ratio": 0.0}
 TOLD: dict[str, Any] = {
@@ -56,3 +57,19 @@ def test_no_text_becomes_markup(text: str) -> None:
 
     plain = [t for t in tags("word") if t not in ("text_special",)]
     assert [t for t in tags(text) if t not in ("text_special",)] == plain
+
+
+def test_the_card_of_a_fine_tuning() -> None:
+    look = {"rows": 9, "prompts": 6, "loss": 1.5, "loss_interval": [1.2, 1.8]}
+    told = TOLD | {"first": look, "last": look | {"loss": 1.1}, "change": look | {"loss": -0.4}, "counts": {"rows": 80}}
+    config = SftConfig.model_validate({"data": "-", "out": Path("o"), "policy": "org/model", "lora": True})
+    text = sft_card(config, WHAT, told, {"data": "a|b<i>.parquet"})
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["base_model"] == "org/model" and front["tags"] == ["llmlabel", "sft", "lora"]
+    page = MarkdownIt().enable("table").render(text.partition("---\n\n")[2])
+    for piece in (
+        "<td>a|b&lt;i&gt;.parquet</td>", "<td>1.5 (1.2 to 1.8)</td>", "<td>1.1 (1.2 to 1.8)</td>", "<td>-0.4 (1.2 to 1.8)</td>",
+        "9 held-out rows of 6 prompts", "<td>80</td>", "<td>LoRA, rank 16, alpha 32</td>", "<td>rows_per_step</td>",
+    ):  # fmt: skip
+        assert piece in page, piece
+    assert "nothing was measured" in sft_card(config, WHAT, told | {"first": {}, "last": {}, "change": {}}, {})

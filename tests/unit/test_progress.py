@@ -73,13 +73,3 @@ def test_the_line_a_person_reads() -> None:
     assert _more(event) == "12.3/s  40 s left  $0.12 of $5.00  85.0 requests/s, 64 in flight  3 retries"
     assert _more({"rate": None, "left_s": None, "cost": 0.0, "budget": None, "in_flight": 0, "retries": 0}) == ""
     assert _more({"cost": 0.0012, "budget": None}) == "$0.0012"
-
-
-def test_traffic_by_model() -> None:
-    lines = [{"model": "m", "prompt_tokens": 10, "completion_tokens": 5, "cost": 0.25}] * 2
-    lines.append({"model": "other", "prompt_tokens": 99, "completion_tokens": 9, "cost": 9.0})
-    model = {"model": "m", "answered": 7, "from_cache": 1, "retries": {"429": 2}, "most_in_flight": [3, 4],
-             "latency_s": {"p50": 0.1, "p90": 0.2, "p99": 0.3}}  # fmt: skip
-    (row,) = progress.by_model({"models": {"m@http://a/v1": model}, "cost": {"by_step": lines}})
-    assert (row["tokens"], row["cost"], row["requests"], row["most in flight"], row["retries"]) == (30, 0.5, 7, 7, "2 429")
-    assert (row["p50 s"], row["p99 s"]) == (0.1, 0.3)

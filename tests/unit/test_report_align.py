@@ -49,10 +49,10 @@ AGAIN = ["What failed", "What it cost", "How to do it again"]
 @pytest.fixture(autouse=True)
 def _one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Templates are compiled once, not for each page."""
-    monkeypatch.setattr(render, "_environment", environment)
+    monkeypatch.setattr(render, "environment", environment)
 
 
-environment = cache(render._environment)
+environment = cache(render.environment)
 
 
 def shown(folder: Path) -> str:

@@ -34,13 +34,20 @@ def test_all_is_well() -> None:
 
 def test_failed_answers_count_under_answered_only() -> None:
     made = table()
-    for values in (made.tokens, made.scores["sppl"], made.correct):
+    for values in (made.tokens, made.leaks, made.scores["sppl"], made.correct):
         values[0, :50] = np.nan
     found = gates(made, "sppl")["s0"]
     assert found.passed and found.warnings == ["50 of 100 prompts have no whole answer"]
     assert gate(made, "correctness").note.startswith("50 of 50 right")
-    made.tokens[0, 50] = np.nan
+    made.tokens[0, 50] = made.leaks[0, 50] = np.nan
     assert not gate(made, "answered").passed and gate(made, "answered").value == 0.49
+
+
+def test_answers_the_target_could_not_score_are_answers() -> None:
+    made = table()
+    made.tokens[0], made.scores["sppl"][0] = np.nan, np.nan
+    assert gate(made, "answered").passed and not gate(made, "scored").passed
+    assert gate(made, "scored").note == "0 of 100 answers have sppl"
 
 
 def test_what_was_never_asked_is_out() -> None:

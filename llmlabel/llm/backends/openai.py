@@ -40,11 +40,13 @@ class OpenAIBackend:
 
     most_in_flight = 256
 
-    def __init__(self, model: str, url: str, key: str, *, hosted: bool, timeout: float, name: str = "") -> None:
+    def __init__(
+        self, model: str, url: str, key: str, *, hosted: bool, timeout: float, name: str = "", key_env: str = "OPENAI_API_KEY"
+    ) -> None:
         self.name = name or ("openai" if hosted else "url")
         self.model, self.url, self.local = model, url, False
         self.revision, self.features = "", Features()
-        self._hosted, self._key = hosted, key
+        self._key, self._key_env = key, key_env
         self.resume_at = 0.0  # on the monotonic clock: not before, says the endpoint
         self.unsupported: set[str] = set()  # parameters this endpoint refused once
         self._timeout = timeout
@@ -164,7 +166,8 @@ class OpenAIBackend:
         return f"{self.model or 'the model'} at {scrub(self.url)}"
 
     def _unreachable(self) -> TransientError:
-        return TransientError(f"{self._where} cannot be reached: is the server running?", cause="unreachable")
+        said = f"{self._where} cannot be reached: is the server running? Start it, or name another URL"
+        return TransientError(said, cause="unreachable")
 
     def _late(self) -> LostAnswer:
         return LostAnswer(f"{scrub(self.url)} did not answer in time", cause="timed out")
@@ -174,8 +177,8 @@ class OpenAIBackend:
         where = self._where
         message = scrub(str(said.get("message") or "").replace(self._key, "<key>"))
         if status in (401, 403):
-            variable = "OPENAI_API_KEY" if self._hosted else "the variable named by api_key_env"
-            return AuthError(f"{where} does not accept the key: {message}. Set {variable}")
+            todo = f"Put a valid key into {self._key_env} where the run works, then run again: what was answered is kept"
+            return AuthError(f"{where} does not accept the key: {message.rstrip('.')}. {todo}")
         if status == 402 or said.get("code") == "insufficient_quota":
             return AuthError(f"{where}: the account has no money or quota left: {message}")
         if status == 404:
@@ -232,7 +235,10 @@ def connect(options: Options) -> OpenAIBackend:
     """
     if options.urls:
         key = os.environ.get(options.api_key_env, "").strip() or "EMPTY"
-        return _ready(OpenAIBackend(options.model, options.urls[0], key, hosted=False, timeout=options.timeout))
+        of_url = OpenAIBackend(
+            options.model, options.urls[0], key, hosted=False, timeout=options.timeout, key_env=options.api_key_env
+        )
+        return _ready(of_url)
     url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key and url == OPENAI_URL:

@@ -1,0 +1,328 @@
+"""`llmlabel run daily`: what is new is labelled, compared with what was there, acted on, audited and reported.
+
+Every start makes one round, OUT/rounds/NUMBER-DATE, whose parts are runs of their own: annotate, extended (with labels that were
+taken up) and audit. A round that was stopped is finished by the next start, before a new one begins.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from llmlabel.flows.annotate import annotate
+from llmlabel.flows.artifacts import show_table
+from llmlabel.flows.audit import audit
+from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.configured import flow
+from llmlabel.flows.drift import compare
+from llmlabel.flows.rounds import Current, Rounds, after, keep, kept, people, read_rows, seen, unseen
+
+from llmlabel import embedding
+from llmlabel.config import DailyConfig
+from llmlabel.errors import DataError, RunMismatch
+from llmlabel.events import emit
+from llmlabel.llm import Models
+from llmlabel.records import Example, Taxonomy
+from llmlabel.runs import DONE, PARTIAL, RunFolder, load_run, read_json, write_atomic, write_json, write_parquet
+
+RUNS = {"annotate": annotate, "extended": annotate, "audit": audit}
+PLENTY = 1000  # rows of a reference; a smaller one grows by rows that look like it
+
+
+class Work(Desk):
+    """What the steps of a round share. `current`: what is in force before it; `labels`: the run with this round's labels."""
+
+    config: DailyConfig
+
+    def __init__(
+        self,
+        config: DailyConfig,
+        examples: list[Example],
+        folder: RunFolder,
+        models: Models,
+        rounds: Rounds,
+        begun: dict[str, Any],
+    ) -> None:
+        super().__init__(config, examples, folder, models)
+        self.rounds, self.begun = rounds, begun
+        self.current = Current(**begun["current"])
+        self.labels = folder.path / "annotate"
+
+    def run(self, part: str, kind: str, **given: Any) -> dict[str, Any]:
+        """A part of the round, in a run folder of its own."""
+        out = self.folder.path / part
+        self.folder.info.setdefault("parts", {})[part] = str(out)
+        settings = self.config.stage(kind, out=out, **self.left(part), **given)
+        found: dict[str, Any] = timed(self.folder, part, lambda: self.folder.step(part, lambda: RUNS[part](settings)))
+        return found
+
+    def left(self, part: str) -> dict[str, Any]:
+        """What the other parts have left of the round's caps."""
+        others = [Path(path) / "run.json" for name, path in self.folder.info["parts"].items() if name != part]
+        spent = [read_json(file).get("cost", {}) for file in others if file.is_file()]
+        used = {
+            "budget": sum(c.get("money", 0.0) for c in spent), "budget_calls": sum(c.get("calls", 0) for c in spent),
+            "budget_tokens": sum(c.get("prompt_tokens", 0) + c.get("completion_tokens", 0) for c in spent),
+        }  # fmt: skip
+        caps = {name: getattr(self.config, name) for name in used}
+        return {name: max(0, cap - used[name]) for name, cap in caps.items() if cap is not None}
+
+    def path(self, name: str) -> Path | None:
+        """Of a run that `current` names."""
+        return self.rounds.path(name) if name else None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        gold = {"gold_column": "gold"} if self.config.gold_column else {}
+        return {"data": str(self.folder.path / "data.parquet"), "text_column": "text", "id_column": "id", **gold}
+
+
+@flow(name="daily", asks=False)
+def daily(config: DailyConfig) -> dict[str, Any]:
+    """A round: new data, labels by the current taxonomy, a check for drift, what follows from it, an audit, and a report.
+
+    Returns: the round's folder, exit code, rows that were new, the verdict with its reasons, counts and cost.
+    """
+    rounds = Rounds(config.out)
+    with rounds.locked():
+        stopped = rounds.unfinished()
+        finished = _finish(config, rounds, stopped) if stopped else None
+        _settle(rounds)
+        path = _begin(config, rounds)
+        return _round(config, rounds, path) if path else finished or nothing_new(rounds)
+
+
+def _finish(config: DailyConfig, rounds: Rounds, path: Path) -> dict[str, Any] | None:
+    """Go on with a round that was stopped; one that cannot go on with these settings is given up, its rows come up again."""
+    if not (path / "begun.json").is_file():
+        _give_up(path, "it was stopped before it had its data")
+        return None
+    emit("note", text=f"{path.name} was stopped; it is finished first")
+    try:
+        return _round(config, rounds, path)
+    except RunMismatch as e:
+        _give_up(path, str(e))
+        return None
+
+
+def _give_up(path: Path, why: str) -> None:
+    write_json(path / "given_up.json", {"why": why})
+    emit("note", text=f"{path.name} is given up, since its settings were others; what it was told is in the answer store")
+
+
+def _settle(rounds: Rounds) -> None:
+    """Put the last round in force if it was stopped just before that."""
+    for path in rounds.all[-1:]:
+        if (path / "in_force.json").is_file() and rounds.current.round != path.name and not (path / "given_up.json").is_file():
+            in_force(rounds, path)
+
+
+def _begin(config: DailyConfig, rounds: Rounds) -> Path | None:
+    """A round with a copy of the data and the taxonomy as they are now; None where nothing is new."""
+    current = rounds.current
+    start = config.from_run.resolve() if config.from_run and not current.run else None
+    if start:
+        current = Current(*[rounds.told(start)] * 3, checked=rounds.told(start))
+    if config.reference and (rounds.told(config.reference), "") != (current.reference, current.since):
+        current = Current(**asdict(current) | {"reference": rounds.told(config.reference), "since": ""})
+    run = rounds.path(current.run) if current.run else None
+    examples, text = read_rows(config), taxonomy_text(config, rounds, run)
+    new = unseen(examples, seen(run))
+    edited, corrected = run is not None and _differs(text, load_run(run).taxonomy), people(run)
+    if run and not new and not edited and not corrected:
+        return None
+    path = rounds.begin()
+    keep(path / "data.parquet", examples)
+    write_atomic(path / "taxonomy.yaml", text)
+    about = {"new": len(new), "edited": edited, "corrected": len(corrected), "current": asdict(current), "taxonomy": text}
+    write_json(path / "begun.json", about)
+    return path
+
+
+def taxonomy_file(config: DailyConfig, rounds: Rounds) -> Path:
+    return config.taxonomy or rounds.root / "taxonomy.yaml"
+
+
+def taxonomy_text(config: DailyConfig, rounds: Rounds, run: Path | None) -> str:
+    """The taxonomy in force, as its file stands now; made from that of the first run where there is no file yet."""
+    file = taxonomy_file(config, rounds)
+    if config.taxonomy is None and not file.is_file() and run:
+        write_atomic(file, load_run(run).taxonomy.dump())
+    Taxonomy.load(file)
+    return file.read_text(encoding="utf-8")
+
+
+def _differs(text: str, tree: Taxonomy) -> bool:
+    import yaml
+
+    return Taxonomy.model_validate(yaml.safe_load(text)) != tree
+
+
+def _round(config: DailyConfig, rounds: Rounds, path: Path) -> dict[str, Any]:
+    begun, examples = read_json(path / "begun.json"), kept(path / "data.parquet")
+    own = config.model_copy(update={"out": path})
+
+    def steps(folder: RunFolder, models: Models) -> int:
+        return run_steps(Work(own, examples, folder, models, rounds, begun))
+
+    found = carry_out(own, "daily", examples, {"prompts": {}, "taxonomy": begun["taxonomy"]}, steps, shown)
+    in_force(rounds, path)
+    return found
+
+
+def in_force(rounds: Rounds, path: Path) -> None:
+    """A round that has ended becomes the current one; a wider taxonomy goes into its file, unless people have changed that."""
+    told = read_json(path / "in_force.json")
+    file = Path(told["file"])
+    if told["wider"] and file.is_file() and file.read_text(encoding="utf-8") == told["was"]:
+        write_atomic(file, told["wider"])
+    rounds.put_in_force(Current(**told["current"]))
+
+
+def run_steps(work: Work) -> int:
+    folder, current = work.folder, work.current
+    more = {"from_run": work.path(current.run)} if current.run else {}
+    exits = [work.run("annotate", "annotate", **work.data, taxonomy=folder.path / "taxonomy.yaml", **more)["exit"]]
+    drift = timed(folder, "drift", lambda: folder.step("drift", lambda: _compare(work)))
+    decision = decide(work, drift)
+    if decision["extended"]:
+        exits.append(extend(work)["exit"])
+    exits.append(timed(folder, "check", lambda: audited(work)))
+    told = read_json(work.labels / "metrics.json")
+    folder.info["counts"] = load_run(work.labels).info["counts"]
+    notes = remarks(work, decision)
+    about = {
+        **{k: work.begun[k] for k in ("new", "edited", "corrected")},
+        "labels": work.rounds.told(work.labels),
+        "notes": notes,
+    }
+    metrics = {"schema": 1, "scores": told["scores"], "drift": drift, "decision": decision, "round": about}
+    write_json(folder.path / "metrics.json", metrics | {"counts": folder.info["counts"]})
+    _hand_on(work, decision, drift)
+    return PARTIAL if PARTIAL in exits else DONE
+
+
+def _compare(work: Work) -> dict[str, Any]:
+    """The drift of what is new; {} in the first round, which has nothing to compare with."""
+    current = work.current
+    if not current.run:
+        return {}
+    reference, since, checked = (work.path(name) for name in (current.reference, current.since, current.checked))
+    assert reference is not None and checked is not None
+
+    def encode(texts: list[str]) -> embedding.Vectors:
+        spec, config = work.config.embedder, work.config
+        embedder = embedding.connect(spec, fit_on=texts, seed=config.seed, client=work.models.embeddings)
+        own_words = embedder.spec == "tfidf"  # its vectors are of these very texts, and of no use to others
+        return embedder.encode(texts) if own_words else work.vectors.encode(embedder, texts)
+
+    return compare(
+        work.labels, work.examples, reference, since, checked, encode, alarms=work.config.alarms, seed=work.config.seed
+    )
+
+
+def decide(work: Work, drift: dict[str, Any]) -> dict[str, Any]:
+    """The verdict, its reasons, what is to be done, and what this round does by itself."""
+    if not drift:
+        return {"verdict": "steady", "reasons": ["the first round: the next ones are compared with it"], "todo": [],
+                "extended": False, "retrained": False}  # fmt: skip
+    acting = drift["found"].get("acting", [])
+    offered = (work.labels / "taxonomy.proposed.yaml").is_file()
+    extended = "none_fits" in acting and offered and work.config.extend == "auto"
+    retrained = extended or ("student" in acting and work.config.retrain == "auto")
+    return {
+        "verdict": drift["verdict"], "reasons": drift["why"], "todo": drift["todo"], "extended": extended, "retrained": retrained,
+    }  # fmt: skip
+
+
+def extend(work: Work) -> dict[str, Any]:
+    """Take up the labels that are proposed for texts that came since, and ask about the texts they may fit."""
+    wider = widened(work)
+    file = work.folder.path / "extended.yaml"
+    write_atomic(file, wider.dump())
+    found = work.run("extended", "annotate", **work.data, taxonomy=file, from_run=work.labels)
+    work.labels = work.folder.path / "extended"
+    return found
+
+
+def widened(work: Work) -> Taxonomy:
+    """The round's taxonomy with the proposed labels; those of which no example is new are left to people."""
+    tree, offered = load_run(work.labels).taxonomy, Taxonomy.load(work.labels / "taxonomy.proposed.yaml")
+    new = {e.id for e in unseen(work.examples, seen(work.path(work.current.run)))}
+    known = {label.id for label in tree.labels}
+    taken = [label for label in offered.labels if label.id not in known and new & set(label.examples)]
+    return tree.model_copy(update={"labels": [*tree.labels, *taken]})
+
+
+def audited(work: Work) -> int:
+    """An audit of the labels, new rows first; returns its exit code, 0 where there is nothing to audit."""
+    rows = list(load_run(work.labels).columns("labels.parquet", "id", "label", "status"))
+    new = {e.id for e in unseen(work.examples, seen(work.path(work.current.run)))}
+    labelled = [(i, label) for i, label, status in rows if label and status == "ok"]
+    order = random.Random(f"{work.config.seed}/audit").sample(labelled, len(labelled))
+    chosen = dict(sorted(order, key=lambda row: row[0] not in new)[: work.config.audited])
+    if not chosen:
+        return DONE
+    table = [{"id": e.id, "text": e.text, "label": chosen[e.id]} for e in work.examples if e.id in chosen]
+    path = work.folder.path / "labelled.parquet"
+    write_parquet(path, pa.Table.from_pylist(table))
+    try:
+        about = {"data": str(path), "text_column": "text", "id_column": "id", "label_column": "label"}
+        return int(work.run("audit", "audit", **about, taxonomy=work.labels / "taxonomy.yaml")["exit"])
+    except DataError as e:
+        work.folder.info["parts"].pop("audit", None)
+        emit("note", text=f"no audit: {e}")
+        return DONE
+
+
+def remarks(work: Work, decision: dict[str, Any]) -> list[str]:
+    """What people should know of the round, and would not see in the verdict."""
+    file, found = taxonomy_file(work.config, work.rounds), []
+    changed = not file.is_file() or file.read_text(encoding="utf-8") != work.begun["taxonomy"]
+    if changed:
+        found.append(
+            f"{file} was changed while this round ran; the round used the taxonomy it had begun with, the next one uses the new"
+        )
+    if changed and decision["extended"]:
+        found.append(f"so the labels this round took up were not written there; they are in {work.folder.path / 'extended.yaml'}")
+    for note in found:
+        emit("note", text=note)
+    return found
+
+
+def _hand_on(work: Work, decision: dict[str, Any], drift: dict[str, Any]) -> None:
+    """What will be in force when the round has ended."""
+    path = work.folder.path
+    found = drift.get("found", {})
+    wider = (path / "extended.yaml").read_text(encoding="utf-8") if decision["extended"] else ""
+    current = after(
+        work.current, work.rounds.told(work.labels), checked=bool(found.get("enough")), retrained=decision["retrained"],
+        acted=decision["retrained"] or bool(work.begun["edited"]), round=path.name,
+        grow=decision["verdict"] == "steady" and found.get("rows_before", PLENTY) < PLENTY,
+    )  # fmt: skip
+    told = {"current": asdict(current), "wider": wider, "was": work.begun["taxonomy"]}
+    write_json(path / "in_force.json", told | {"file": str(taxonomy_file(work.config, work.rounds).resolve())})
+
+
+def shown(folder: RunFolder) -> dict[str, Any]:
+    """The verdict in Prefect's UI, and the round in a few figures."""
+    metrics = read_json(folder.path / "metrics.json")
+    decision, about = metrics["decision"], metrics["round"]
+    rows = [{"verdict": decision["verdict"], "because": why} for why in decision["reasons"]]
+    show_table("drift", rows, "has anything changed?")
+    return {
+        "out": str(folder.path), "exit": folder.info["exit"], "new": about["new"], "verdict": decision["verdict"],
+        "reasons": decision["reasons"], "todo": decision["todo"], "extended": decision["extended"],
+        "retrained": decision["retrained"], "labels": str(folder.path.parent.parent / about["labels"]),
+        "counts": metrics["counts"], "cost": folder.info["cost"]["money"], "report": str(folder.path / "report.html"),
+    }  # fmt: skip
+
+
+def nothing_new(rounds: Rounds) -> dict[str, Any]:
+    """A start that finds nothing to do leaves no round behind."""
+    current = rounds.current
+    emit("note", text=f"no new rows: {current.round or current.run} stays in force, nothing was asked")
+    return {"out": str(rounds.root), "exit": DONE, "new": 0, "verdict": "steady", "round": current.round, "cost": 0.0}

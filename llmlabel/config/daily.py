@@ -1,0 +1,77 @@
+"""Settings of the daily round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from llmlabel.config.common import CommonConfig
+from llmlabel.config.labelling import AnnotateConfig, AuditConfig
+from llmlabel.config.stage import Settings, SettingsOf
+from llmlabel.records import plain_errors
+
+KINDS: dict[str, type[CommonConfig]] = {"annotate": AnnotateConfig, "audit": AuditConfig}
+GIVEN = {"data", "out", "from_run", "gold_column", "id_column", "text_column", "taxonomy", "label_column"}  # by the round
+UNJUDGED = {"ask": 0, "ask_random": 0}  # else judges would be asked about old rows in every round
+
+
+class DailyConfig(CommonConfig):
+    """`llmlabel run daily`: label what is new, see whether anything has changed, act on it, audit, report."""
+
+    data: str = Field(
+        description="Where data comes in: a folder or a pattern of files (inbox/*.parquet), or one file. All of it is read; rows "
+        "that are new or changed are asked about."
+    )
+    out: Path = Field(description="The folder of the rounds. Each start makes a new round, or goes on with an unfinished one.")
+    from_run: Path | None = Field(
+        None, description="The annotate run the first round starts from; later rounds start from the last one."
+    )
+    taxonomy: Path | None = Field(
+        None,
+        description="The taxonomy in force, which people (and `extend: auto`) edit between rounds. Default: OUT/taxonomy.yaml, "
+        "which the first round makes from that of from_run.",
+    )
+    use_case: str = Field("", description="The question the labels answer; default: the taxonomy's own.")
+    extend: Literal["propose", "auto"] = Field(
+        "propose",
+        description="When more texts fit no label: propose new labels for a person to decide on, or take them up at once.",
+    )
+    retrain: Literal["propose", "auto"] = Field(
+        "auto",
+        description="When the classifier in force falls behind: only say so, or put the one this round has trained in force.",
+    )
+    reference: Path | None = Field(
+        None,
+        description="Compare with all rows of this annotate run from now on; default: the first round, or what was acted on.",
+    )
+    alarms: float = Field(0.05, gt=0, lt=0.3, description="Share of rounds without any drift that may say `act`, at most.")
+    audited: int = Field(
+        20_000, ge=0, description="Rows that are audited, at most: new ones first, then old ones at random. 0: no audit."
+    )
+    annotate: Annotated[Settings, SettingsOf(AnnotateConfig)] = Field(default_factory=dict)
+    audit: Annotated[Settings, SettingsOf(AuditConfig)] = Field(default_factory=dict)
+
+    def stage(self, name: str, **given: Any) -> CommonConfig:
+        """The settings of one part: what all flows share, what its section says, and what the round gives it."""
+        kind = KINDS[name]
+        shared = {k: getattr(self, k) for k in self.model_fields_set if k in CommonConfig.model_fields and k not in GIVEN}
+        own = {"use_case": self.use_case} if self.use_case else {}
+        plain = UNJUDGED if name == "audit" else {}
+        return kind.model_validate({**shared, **own, **plain, **getattr(self, name), **given})
+
+    @model_validator(mode="after")
+    def _whole(self) -> DailyConfig:
+        if self.taxonomy is None and self.from_run is None and not (self.out / "taxonomy.yaml").is_file():
+            raise ValueError(
+                "needs labels: --taxonomy FILE (`llmlabel run taxonomy` makes one), or --from RUN, the annotate run to start from"
+            )
+        for name in KINDS:
+            if said := GIVEN & set(getattr(self, name)):
+                raise ValueError(f"{name}: {', '.join(sorted(said))} cannot be set, the round gives it")
+            try:
+                self.stage(name, data="-", out=Path("-"), from_run=Path("-"))
+            except ValidationError as e:
+                raise ValueError(f"the settings of {name} do not fit: {plain_errors(e)}") from e
+        return self
