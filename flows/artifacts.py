@@ -28,6 +28,7 @@ from llmlabel.runs import PARTIAL, RunFolder
 MOST_ROWS = 100  # of a table
 MOST_FAILURES = 20
 SHARE = 20  # characters of a bar that stands for all texts
+AGAIN = "To ask them again, run this once more with the same settings, or:"
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 _ADDRESSES = re.compile(r"https?:(?=//)|www(?=\.)|(?<=[\w.+-])@(?=[\w-]+\.)", re.I)
 _FENCE = "~~~~"
@@ -112,7 +113,7 @@ def report(page: Page, folder: RunFolder) -> str:
     """The report in short: what came out, what to do, the charts, and where the files are."""
     parts = [f"# {plain(page.title)}", " ".join(plain(line, 600) for line in page.summary)]
     if folder.info.get("exit") == PARTIAL:
-        parts += ["Some rows failed. To ask them again, run this once more with the same settings, or:", verbatim(_retry(folder))]
+        parts += [f"Some rows failed. {AGAIN}", verbatim(_retry(folder))]
     parts += [table([{"status": s.status, "texts": s.rows, "meaning": s.meaning} for s in page.statuses])] * bool(page.statuses)
     parts += [_picture(chart) for chart in charts(page)]
     parts += [f"**Cost** {plain(page.cost.summary, 600)}", _where(folder.path)]
@@ -165,8 +166,9 @@ def failures(page: Page, folder: RunFolder) -> str:
         ids = ", ".join(failed.ids)
         for place, (reason, n) in enumerate(failed.reasons or [("", failed.rows)]):
             rows.append({"status": failed.status, "rows": n, "reason": reason, "such as": ids if place == 0 else ""})
-    again = verbatim(_retry(folder))
-    return f"{table(rows, MOST_FAILURES)}\n\nAll of them: failures\\.jsonl in the run folder\\. To ask them again, run this once more with the same settings, or:\n\n{again}"
+    return "\n\n".join(
+        [table(rows, MOST_FAILURES), f"All of them: failures\\.jsonl in the run folder. {AGAIN}", verbatim(_retry(folder))]
+    )
 
 
 def cost(page: Page, info: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 
 LOST = "llmlabel: a run whose worker is gone has crashed"
 BEAT = 30  # seconds between two signs of life; Prefect knows no shorter
-SILENCE = 3 * BEAT
+SILENCE = 10 * BEAT
 WHAT_NOW = (
     "No sign of life from this run: its process, worker or machine is gone. What was answered is kept: run it again with the "
     "same settings and the same `out`, and it goes on from there."

@@ -29,6 +29,7 @@ from llmlabel.records import Example, Taxonomy
 from llmlabel.runs import DONE, PARTIAL, RunFolder, load_run, read_json, write_atomic, write_json, write_parquet
 
 RUNS = {"annotate": annotate, "extended": annotate, "audit": audit}
+LOOK_OVER = "Look over the labels this round took up, and give them better names: they were made from frequent words."
 PLENTY = 1000  # rows of a reference; a smaller one grows by rows that look like it
 
 
@@ -233,9 +234,9 @@ def decide(work: Work, drift: dict[str, Any]) -> dict[str, Any]:
     offered = (work.labels / "taxonomy.proposed.yaml").is_file()
     extended = "none_fits" in acting and offered and work.config.extend == "auto"
     retrained = extended or ("student" in acting and work.config.retrain == "auto")
-    return {
-        "verdict": drift["verdict"], "reasons": drift["why"], "todo": drift["todo"], "extended": extended, "retrained": retrained,
-    }  # fmt: skip
+    done = [*["none_fits"] * extended, *["student"] * retrained]
+    todo = [what for question, what in drift["todo"].items() if question not in done] + [LOOK_OVER] * extended
+    return {"verdict": drift["verdict"], "reasons": drift["why"], "todo": todo, "extended": extended, "retrained": retrained}
 
 
 def extend(work: Work) -> dict[str, Any]:
@@ -297,10 +298,11 @@ def _hand_on(work: Work, decision: dict[str, Any], drift: dict[str, Any]) -> Non
     """What will be in force when the round has ended."""
     path = work.folder.path
     found = drift.get("found", {})
+    unsolved = "none_fits" in found.get("acting", []) and not decision["extended"]
     wider = (path / "extended.yaml").read_text(encoding="utf-8") if decision["extended"] else ""
     current = after(
         work.current, work.rounds.told(work.labels), checked=bool(found.get("enough")), retrained=decision["retrained"],
-        acted=decision["retrained"] or bool(work.begun["edited"]), round=path.name,
+        acted=(decision["retrained"] and not unsolved) or bool(work.begun["edited"]), round=path.name,
         grow=decision["verdict"] == "steady" and found.get("rows_before", PLENTY) < PLENTY,
     )  # fmt: skip
     told = {"current": asdict(current), "wider": wider, "was": work.begun["taxonomy"]}

@@ -37,7 +37,7 @@ def endpoint_slots(config: CommonConfig) -> Iterator[CommonConfig]:
     held = {name: min(config.concurrency or size, size) for name, size in sorted(limits.items())}
     with ExitStack() as stack:
         for name, slots in held.items():  # always in the same order, so that no two runs wait for each other
-            emit("note", text=f"waiting for {slots} slots of the limit {name}")
+            emit("note", text=f"needs {slots} slots of the limit {name}, and waits until they are free")
             stack.enter_context(concurrency(name, occupy=slots))
         yield config.model_copy(update={"concurrency": min(held.values())}) if held else config
 

@@ -36,7 +36,8 @@ class Current:
     Args:
         run: the annotate run with the labels. student: the one whose classifier is to be applied. reference, since: new rows are
             compared with those of the first that are not in the second. checked: rows that are not in this one are still to be
-            compared. round: the name of the round they come from.
+            compared. round: the name of the round they come from. moved: the taxonomy or classifier is another one, and too few
+            rows have come since to be the next reference.
     """
 
     run: str = ""
@@ -45,6 +46,7 @@ class Current:
     since: str = ""
     checked: str = ""
     round: str = ""
+    moved: bool = False
 
 
 class Rounds:
@@ -179,13 +181,13 @@ def after(current: Current, run: str, *, round: str, checked: bool, acted: bool,
             another one now, so the next rounds are compared with what was new in this. grow: nothing has changed, and the
             reference is small; it takes in what was new.
     """
-    now = replace(current, run=run, round=round)
+    now = replace(current, run=run, round=round, moved=current.moved or acted)
     if not current.run:
         return replace(now, student=run, reference=run, checked=run)
     if retrained:
         now = replace(now, student=run)
     if not checked:
         return now
-    if acted:
-        return replace(now, reference=run, since=current.checked, checked=run)
+    if now.moved:
+        return replace(now, reference=run, since=current.checked, checked=run, moved=False)
     return replace(now, reference=run if grow else current.reference, checked=run)

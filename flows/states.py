@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import time
@@ -15,7 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from llmlabel.errors import BudgetReached, LlmlabelError
+from llmlabel.errors import BudgetReached, DataError, LlmlabelError
 from llmlabel.events import listening
 from llmlabel.records import Status
 from llmlabel.report.words import clean, count, duration, listed, money, without_credentials
@@ -42,13 +43,25 @@ def watched(function: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Any]:
         with run_log():
             try:
                 found = function(config)
-            except LlmlabelError as e:
-                if here.flow and here.flow.retries:
+            except (LlmlabelError, OSError) as e:
+                told = _deliberate(e)
+                if told is None or (here.flow and here.flow.retries):
                     raise
-                return Failed(name="BudgetReached" if isinstance(e, BudgetReached) else None, message=str(e), data=e)
+                return Failed(name="BudgetReached" if isinstance(e, BudgetReached) else None, message=str(told), data=told)
         return Completed(name="Partial" if found["exit"] == PARTIAL else None, message=_outcome(found), data=found)
 
     return run
+
+
+def _deliberate(error: LlmlabelError | OSError) -> LlmlabelError | None:
+    """The error in words that say what to do; None where it is a fault of the program."""
+    if isinstance(error, LlmlabelError):
+        return error
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    told = DataError(f"the disk is full ({error}). Free some space, then run again: what was answered is kept")
+    told.__cause__ = error
+    return told
 
 
 def _outcome(found: dict[str, Any]) -> str:
@@ -78,7 +91,7 @@ def run_log() -> Iterator[None]:
     try:
         with listening(log):
             yield
-    except LlmlabelError:
+    except (LlmlabelError, OSError):
         raise
     except Exception:
         log.warn(f"{GOES_ON}, once the cause is mended")

@@ -143,8 +143,8 @@ def lock_folder(path: Path) -> IO[str]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
         raise ConfigError(
-            f"another process is at work in {path.resolve()}, perhaps the scheduled run before this one; wait until it has ended, or "
-            "name another --out"
+            f"another process is at work in {path.resolve()}, perhaps the scheduled run before this one; wait until it has "
+            "ended, or name another --out"
         ) from e
     return handle
 

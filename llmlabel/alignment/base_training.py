@@ -39,6 +39,7 @@ class BaseTraining(ABC):
     def __init__(self, config: TrainingConfig, folder: Path, policy: Policy, model: Any) -> None:
         self.config, self.folder, self.checkpoints = config, folder, folder / "checkpoints"
         self.policy, self.model, self.use_cache = policy, model, model.config.use_cache
+        self.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # merged adapters have none
 
     @property
     @abstractmethod
@@ -74,7 +75,7 @@ class BaseTraining(ABC):
     def facts(self) -> dict[str, Any]:
         return {
             "policy": self.policy.name, "revision": self.policy.revision, "precision": self.policy.precision,
-            "learning_rate": self.rate, "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "learning_rate": self.rate, "parameters": self.parameters,
             "versions": {name: metadata.version(name) for name in self.PACKAGES},
         }  # fmt: skip
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator
 
 NOT_DEFINING = {
     "out", "from_run", "budget", "budget_calls", "budget_tokens", "concurrency", "rpm", "tpm", "cache", "api_key_env", "prices",
@@ -99,6 +99,17 @@ class CommonConfig(BaseModel):
         if not value.replace("_", "").isalnum() or value.startswith("sk"):
             raise ValueError("is the NAME of an environment variable, never the key itself")
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A form shows first what nobody can do without, then the flow's own settings, and last what all flows share."""
+        schema = handler(core)
+        fields = handler.resolve_ref_schema(schema)["properties"]
+        shared = list(CommonConfig.model_fields)
+        last = shared[shared.index("llm") + 1 :]
+        for name in [n for n in fields if n not in shared] + [n for n in last if n in fields]:
+            fields[name] = fields.pop(name)
+        return schema
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llmlabel.config import (
@@ -12,6 +13,7 @@ from llmlabel.config import (
     AnnotateConfig,
     AuditConfig,
     CommonConfig,
+    DailyConfig,
     EvaluateConfig,
     GraphConfig,
     PipelineConfig,
@@ -36,7 +38,7 @@ OPTIONS = (  # of any flow, in the order they are shown; other settings go throu
 KINDS: dict[str, type[CommonConfig]] = {
     "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "audit": AuditConfig, "graph": GraphConfig,
     "align": AlignConfig, "rank": RankConfig, "evaluate": EvaluateConfig, "select": SelectConfig,
-    "sample": SampleConfig, "pipeline": PipelineConfig,
+    "sample": SampleConfig, "pipeline": PipelineConfig, "daily": DailyConfig,
 }  # fmt: skip
 COMMANDS = {"rank": ("rank",), "evaluate": ("align", "evaluate")}  # of the others: run, and the flow's name
 SETTINGS = {  # of these the flow's command has no option of its own
@@ -173,8 +175,9 @@ def redo(run: dict[str, Any]) -> Redo:
     data, config = run.get("data") or {}, run.get("config") or {}
     models, flow = run.get("models") or {}, str(run.get("flow") or "taxonomy")
     seed = run.get("seed", config.get("seed"))
+    out = str(Path(str(config.get("out"))).parent.parent) if flow == "daily" else ""  # the folder of all rounds
     return Redo(
-        command=words.clean(words.without_credentials(command(config, flow)), 4000) if config else "",
+        command=words.clean(words.without_credentials(command(config, flow, out)), 4000) if config else "",
         package=words.field(run, "package"),
         seed="" if seed is None else words.clean(seed, 40),
         fingerprint=words.field(data, "fingerprint"),

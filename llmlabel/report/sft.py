@@ -92,5 +92,5 @@ def summary(run: Json, told: Json, found: Learnt | None) -> list[str]:
         f"{words.count(steps, 'step')}{took}."
     ]
     lines.append(found.answer if found else "No rows were held out, so what training changed was not measured.")
-    lines.append("What the answers it writes are worth is another question: `llmlabel align evaluate` asks a judge, or gold.")
+    lines.append("What the answers it writes are worth is another question: llmlabel align evaluate asks a judge or gold.")
     return lines

@@ -10,6 +10,7 @@ from llmlabel.report import account, quality, words
 from llmlabel.report.align import AlignSection, align_section, is_align
 from llmlabel.report.audit import Audit, audit
 from llmlabel.report.chain import ChainSection, chain_section, is_chain
+from llmlabel.report.drift import DriftSection, drift_section, is_daily
 from llmlabel.report.evidence import Evidence, evidence
 from llmlabel.report.files import Rows, RunFiles
 from llmlabel.report.graph import GraphSection, graph_section, is_graph
@@ -61,6 +62,7 @@ class Page:
     align: AlignSection | None
     select: SelectSection | None
     chain: ChainSection | None
+    drift: DriftSection | None
     tree: list[Node]
     clouds: list[Cloud]
     mapped: int
@@ -86,22 +88,25 @@ def gather(folder: Path, files: RunFiles) -> Page:
     align = align_section(folder, files) if is_align(files) else None
     select = select_section(folder, files) if is_select(files) else None
     chain = chain_section(folder, files) if is_chain(files) else None
+    drift = drift_section(folder, files) if is_daily(files) else None
+    tree = [] if drift else tree
     lists = align or select or chain
     files = replace(files, rows=Rows()) if lists else files  # it counts lists or answers, each flow in words of its own
-    own = lists or audited or graph
+    own = lists or audited or graph or drift
     untitled = "Labels that may be wrong" if audited else "Labels for a graph" if graph else "A taxonomy of texts"
     return Page(
-        title=words.clean(use_case, 200) or (lists.title if lists else untitled),
+        title=words.clean(use_case, 200) or (lists.title if lists else "A daily round" if drift else untitled),
         run_name=words.clean(folder.resolve().name, 80),
         started=words.clean(files.run.get("started") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
         summary=own.summary if own else _summary(files),
         statuses=_statuses(files),
-        evidence=None if graph or lists else evidence(files, folder.name),
+        evidence=None if graph or lists or drift else evidence(files, folder.name),
         audit=audited,
         graph=graph,
         align=align,
         select=select,
         chain=chain,
+        drift=drift,
         tree=_by_rows(tree),
         clouds=clouds,
         mapped=sum(len(cloud.dots) for cloud in clouds),

@@ -24,6 +24,7 @@ from sft_driver import config, rows, tuned
 from llmlabel.alignment import sft
 from llmlabel.alignment.finish import finished
 from llmlabel.alignment.measures import read_lines
+from llmlabel.alignment.policy import load
 from llmlabel.errors import ConfigError, DataError, RunMismatch
 from llmlabel.lists import RankedList
 from llmlabel.llm import connect
@@ -65,6 +66,7 @@ def test_it_learns_and_says_how_much(policy: str, whole: Path) -> None:
     card = (whole / "model" / "README.md").read_text()
     assert "nats per token" in card and "9 held-out rows of 6 prompts" in card and "trl" in card
     assert not [p for p in whole.rglob("*") if p.suffix in (".bin", ".pt", ".pth") or "checkpoint" in p.name]
+    assert load(str(found.model)).tokenizer.chat_template  # as `run align --policy` does
     client = connect(f"embedded:{found.model}")
     try:
         asked = [Request([{"role": "user", "content": f"Is {n} odd?"}], max_tokens=16) for n in (200, 301)]
@@ -133,6 +135,7 @@ def test_adapters_go_on_too_and_are_merged(policy: str, tmp_path: Path) -> None:
     tuned(policy, tmp_path / "two", **settings)
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
     assert {p.name for p in (one.model / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert 0 < one.facts["parameters"] < tuned(policy, tmp_path / "all", max_steps=1).facts["parameters"]
     assert "LoRA, rank 2" in (one.model / "README.md").read_text()
 
 

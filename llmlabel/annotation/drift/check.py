@@ -32,11 +32,11 @@ APART = 0.6  # AUC from which on texts differ in a way that matters
 
 @dataclass
 class Drift:
-    """`why`, `todo`: sentences. `found`: what was compared, with `p` by question. `rows`: ids to look at, strangest first."""
+    """`why`: sentences; `todo`: by question. `found`: what was compared, with `p` by question. `rows`: ids to look at, strangest first."""
 
     verdict: Verdict
     why: list[str]
-    todo: list[str]
+    todo: dict[str, str]
     found: dict[str, Any]
     rows: list[str]
 
@@ -59,7 +59,7 @@ def check(
     }
     if not found["enough"]:
         few = f"{len(new):,} new rows and {len(reference):,} of the reference: too few to compare, {FEWEST} of each are needed"
-        return Drift("steady", [few], [], found, [])
+        return Drift("steady", [few], {}, found, [])
     pool, held = split(drawn(reference, LOOKED, seed), seed)
     some = drawn(new, MOST_NEW, seed)
     vectors = encode([*pool.texts, *held.texts, *some.texts])

@@ -7,11 +7,11 @@ from typing import Any
 
 MOST = 3  # labels named in a sentence
 TODO = {
-    "none_fits": "Extend the taxonomy: taxonomy.proposed.yaml offers labels for texts that none fits.",
-    "student": "Retrain the student: `llmlabel apply` would label texts of today with a classifier that learned yesterday's.",
+    "none_fits": "Extend the taxonomy: annotate/taxonomy.proposed.yaml of this round offers labels for texts that none fits.",
+    "student": "Retrain the student: it has learned from texts that are unlike those of today.",
     "texts": "Look at the new texts below that are farthest from the reference: do the labels they got fit them?",
-    "confidence": "Look at rows the labels are unsure of: `llmlabel review export` on this round's annotate run, then import.",
-    "labels": "Check with those who use the shares whether the change is expected; the labels themselves may well be right.",
+    "confidence": "Have people look at rows the labels are unsure of: llmlabel review export on this round's annotate run.",
+    "labels": "Ask those who use the shares whether the change is real; if it is, name this round's annotate run as --reference.",
 }
 
 
@@ -58,15 +58,15 @@ def _labels(found: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 def _texts(found: Mapping[str, Any], names: Mapping[str, str]) -> str:
     far, apart = found["texts"], found["apart"]
-    tail = f"{percent(far['now'])} of the new texts are farther from the reference than {percent(1 - far['before'])} of its own"
+    tail = f"{percent(far['now'])} of the new texts are farther from the reference than nine in ten of its own"
     if not apart:
         return f"New texts are unlike the reference's: {tail}"
     told = f"a classifier tells them apart with AUC {apart['auc']:.2f} (.5: not at all)"
     return f"New texts are unlike the reference's: {tail}, and {told}"
 
 
-def todo(acting: Sequence[str], watching: Sequence[str]) -> list[str]:
-    """What to do, most urgent first."""
+def todo(acting: Sequence[str], watching: Sequence[str]) -> dict[str, str]:
+    """What to do, by question, most urgent first; by "" where there is nothing to do yet."""
     if acting:
-        return [TODO[name] for name in TODO if name in acting]
-    return ["Nothing yet; see whether the next rounds say it again."] if watching else []
+        return {name: what for name, what in TODO.items() if name in acting}
+    return {"": "Nothing yet; see whether the next rounds say it again."} if watching else {}
