@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from llmlabel.flows.annotate import annotate
 from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.audit import audit
-from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.chain import Chain
+from llmlabel.flows.common import carry_out, timed
 from llmlabel.flows.configured import flow
 from llmlabel.flows.drift import compare
 from llmlabel.flows.rounds import Current, Rounds, after, keep, kept, people, read_rows, seen, unseen
@@ -28,12 +27,11 @@ from llmlabel.llm import Models
 from llmlabel.records import Example, Taxonomy
 from llmlabel.runs import DONE, PARTIAL, RunFolder, load_run, read_json, write_atomic, write_json, write_parquet
 
-RUNS = {"annotate": annotate, "extended": annotate, "audit": audit}
 LOOK_OVER = "Look over the labels this round took up, and give them better names: they were made from frequent words."
 PLENTY = 1000  # rows of a reference; a smaller one grows by rows that look like it
 
 
-class Work(Desk):
+class Work(Chain):
     """What the steps of a round share. `current`: what is in force before it; `labels`: the run with this round's labels."""
 
     config: DailyConfig
@@ -51,25 +49,6 @@ class Work(Desk):
         self.rounds, self.begun = rounds, begun
         self.current = Current(**begun["current"])
         self.labels = folder.path / "annotate"
-
-    def run(self, part: str, kind: str, **given: Any) -> dict[str, Any]:
-        """A part of the round, in a run folder of its own."""
-        out = self.folder.path / part
-        self.folder.info.setdefault("parts", {})[part] = str(out)
-        settings = self.config.stage(kind, out=out, **self.left(part), **given)
-        found: dict[str, Any] = timed(self.folder, part, lambda: self.folder.step(part, lambda: RUNS[part](settings)))
-        return found
-
-    def left(self, part: str) -> dict[str, Any]:
-        """What the other parts have left of the round's caps."""
-        others = [Path(path) / "run.json" for name, path in self.folder.info["parts"].items() if name != part]
-        spent = [read_json(file).get("cost", {}) for file in others if file.is_file()]
-        used = {
-            "budget": sum(c.get("money", 0.0) for c in spent), "budget_calls": sum(c.get("calls", 0) for c in spent),
-            "budget_tokens": sum(c.get("prompt_tokens", 0) + c.get("completion_tokens", 0) for c in spent),
-        }  # fmt: skip
-        caps = {name: getattr(self.config, name) for name in used}
-        return {name: max(0, cap - used[name]) for name, cap in caps.items() if cap is not None}
 
     def path(self, name: str) -> Path | None:
         """Of a run that `current` names."""
@@ -186,12 +165,12 @@ def in_force(rounds: Rounds, path: Path) -> None:
 def run_steps(work: Work) -> int:
     folder, current = work.folder, work.current
     more = {"from_run": work.path(current.run)} if current.run else {}
-    exits = [work.run("annotate", "annotate", **work.data, taxonomy=folder.path / "taxonomy.yaml", **more)["exit"]]
+    work.run("annotate", **work.data, taxonomy=folder.path / "taxonomy.yaml", **more)
     drift = timed(folder, "drift", lambda: folder.step("drift", lambda: _compare(work)))
     decision = decide(work, drift)
     if decision["extended"]:
-        exits.append(extend(work)["exit"])
-    exits.append(timed(folder, "check", lambda: audited(work)))
+        extend(work)
+    timed(folder, "check", lambda: audited(work))
     told = read_json(work.labels / "metrics.json")
     folder.info["counts"] = load_run(work.labels).info["counts"]
     notes = remarks(work, decision)
@@ -203,7 +182,7 @@ def run_steps(work: Work) -> int:
     metrics = {"schema": 1, "scores": told["scores"], "drift": drift, "decision": decision, "round": about}
     write_json(folder.path / "metrics.json", metrics | {"counts": folder.info["counts"]})
     _hand_on(work, decision, drift)
-    return PARTIAL if PARTIAL in exits else DONE
+    return PARTIAL if any(one["exit"] == PARTIAL for one in work.done) else DONE
 
 
 def _compare(work: Work) -> dict[str, Any]:
@@ -239,14 +218,12 @@ def decide(work: Work, drift: dict[str, Any]) -> dict[str, Any]:
     return {"verdict": drift["verdict"], "reasons": drift["why"], "todo": todo, "extended": extended, "retrained": retrained}
 
 
-def extend(work: Work) -> dict[str, Any]:
+def extend(work: Work) -> None:
     """Take up the labels that are proposed for texts that came since, and ask about the texts they may fit."""
     wider = widened(work)
     file = work.folder.path / "extended.yaml"
     write_atomic(file, wider.dump())
-    found = work.run("extended", "annotate", **work.data, taxonomy=file, from_run=work.labels)
-    work.labels = work.folder.path / "extended"
-    return found
+    work.labels = work.run("extended", "annotate", **work.data, taxonomy=file, from_run=work.labels)
 
 
 def widened(work: Work) -> Taxonomy:
@@ -258,25 +235,24 @@ def widened(work: Work) -> Taxonomy:
     return tree.model_copy(update={"labels": [*tree.labels, *taken]})
 
 
-def audited(work: Work) -> int:
-    """An audit of the labels, new rows first; returns its exit code, 0 where there is nothing to audit."""
+def audited(work: Work) -> None:
+    """An audit of the labels, new rows first, where there is something to audit."""
     rows = list(load_run(work.labels).columns("labels.parquet", "id", "label", "status"))
     new = {e.id for e in unseen(work.examples, seen(work.path(work.current.run)))}
     labelled = [(i, label) for i, label, status in rows if label and status == "ok"]
     order = random.Random(f"{work.config.seed}/audit").sample(labelled, len(labelled))
     chosen = dict(sorted(order, key=lambda row: row[0] not in new)[: work.config.audited])
     if not chosen:
-        return DONE
+        return
     table = [{"id": e.id, "text": e.text, "label": chosen[e.id]} for e in work.examples if e.id in chosen]
     path = work.folder.path / "labelled.parquet"
     write_parquet(path, pa.Table.from_pylist(table))
     try:
         about = {"data": str(path), "text_column": "text", "id_column": "id", "label_column": "label"}
-        return int(work.run("audit", "audit", **about, taxonomy=work.labels / "taxonomy.yaml")["exit"])
+        work.run("audit", **about, taxonomy=work.labels / "taxonomy.yaml")
     except DataError as e:
         work.folder.info["parts"].pop("audit", None)
         emit("note", text=f"no audit: {e}")
-        return DONE
 
 
 def remarks(work: Work, decision: dict[str, Any]) -> list[str]:

@@ -7,13 +7,12 @@ kept in OUT/steps/STAGE.json: the same command goes on with the first stage that
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from llmlabel.flows import FLOWS
 from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, timed
+from llmlabel.flows.chain import Chain
+from llmlabel.flows.common import carry_out
 from llmlabel.flows.configured import flow
 from llmlabel.flows.pipeline_rows import FEW, write_rows
 
@@ -29,7 +28,7 @@ ORDER = ("taxonomy", "annotate", "graph", "select", "sft", "sample", "rank", "al
 APART = 2  # prompts, at least, with right and with wrong answers, or there is nothing to align on
 
 
-class Work(Desk):
+class Work(Chain):
     """What stages hand on. `labels`: the run that labelled the rows; `taxonomy`: its file; `answers`: rows to fine-tune on;
     `lists`: answers to align on; `model`: the model as far as it is trained; `trained`: the run that made it."""
 
@@ -45,29 +44,6 @@ class Work(Desk):
         self.trained: Path | None = None
         self.model = weights_of(self.config.target) or "embedded" if self.config.target else "embedded"
         self.untrained = self.model
-        self.done: list[dict[str, Any]] = []
-
-    def run(self, stage: str, **given: Any) -> Path:
-        """One stage, its outcome noted. Returns: its run folder."""
-        out = self.folder.path / stage
-        self.folder.info.setdefault("parts", {})[stage] = str(out)
-        settings = self.config.stage(stage, out=out, **self.caps(stage), **given)
-        module, name = FLOWS[stage][0].split(":")
-        carried_out = getattr(import_module(f"llmlabel.flows.{module}"), name)
-        found = timed(self.folder, stage, lambda: self.folder.step(stage, lambda: carried_out(settings)))
-        self.done.append({"stage": stage, **found})
-        return out
-
-    def caps(self, stage: str) -> dict[str, Any]:
-        """What the other stages have left of the pipeline's caps."""
-        others = [path for name, path in self.folder.info["parts"].items() if name != stage]
-        spent = [read_json(file).get("cost", {}) for path in others if (file := Path(path) / "run.json").is_file()]
-        used = {
-            "budget": sum(c.get("money", 0.0) for c in spent), "budget_calls": sum(c.get("calls", 0) for c in spent),
-            "budget_tokens": sum(c.get("prompt_tokens", 0) + c.get("completion_tokens", 0) for c in spent),
-        }  # fmt: skip
-        caps = {name: getattr(self.config, name) for name in used}
-        return {name: max(0, cap - used[name]) for name, cap in caps.items() if cap is not None}
 
 
 @flow(name="pipeline", asks=False)
@@ -95,7 +71,7 @@ def run_steps(work: Work) -> int:
         (one["counts"] for one in reversed(work.done) if one["stage"] in ("taxonomy", "annotate", "graph")), {}
     )
     work.folder.info["counts"] = counts
-    evaluated = next((one for one in work.done if one["stage"] == "evaluate"), {})
+    evaluated: dict[str, Any] = next((one for one in work.done if one["stage"] == "evaluate"), {})
     write_json(
         work.folder.path / "metrics.json",
         {"schema": 1, "stages": work.done, "accuracy": evaluated.get("accuracy"), "win_rate": evaluated.get("win_rate"),

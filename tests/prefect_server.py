@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,12 +88,18 @@ class PrefectServer:
             process.wait(30)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """The API's answer as JSON; `urllib.error.HTTPError` where it refuses."""
+        """The API's answer as JSON, after some tries where it is busy; `urllib.error.HTTPError` where it refuses."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.api}/{path}", data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            said = answer.read()
-        return json.loads(said) if said else None
+        for left in reversed(range(6)):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    said = answer.read()
+                return json.loads(said) if said else None
+            except urllib.error.HTTPError as e:
+                if e.code != 503 or not left:  # what Prefect's own client tries again
+                    raise
+                time.sleep(1)
 
     def found(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
         """All flow_runs, deployments, artifacts, logs, ... that the filters let through."""
@@ -110,7 +117,7 @@ class PrefectServer:
     def run(self, run_id: str) -> dict[str, Any]:
         return dict(self.request("GET", f"flow_runs/{run_id}"))
 
-    def ended(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
+    def ended(self, run_id: str, seconds: float = 240) -> dict[str, Any]:
         """The final state of a flow run, once it has one."""
         final = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
         self.wait(lambda: self.run(run_id)["state_type"] in final, seconds, f"run {run_id} to end")

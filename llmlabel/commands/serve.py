@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,18 +54,38 @@ def serve(
     """
     with own_server(port) if server else nullcontext():
         where = connected()
-        from prefect import serve as serve_all
+        from prefect.exceptions import TerminationSignal
+        from prefect.runner import Runner
 
         from llmlabel.flows.automations import BEAT, mark_lost_runs
         from llmlabel.flows.deployments import read_deployments
 
         chosen = read_deployments(config)
-        made = [one.made() for one in chosen]
-        mark_lost_runs()
-        _tell(chosen, where)
-        typer.echo("Ctrl-C stops.")
-        serve_all(*made, limit=limit, print_starting_message=False, heartbeat_seconds=BEAT)
-    typer.echo("stopped; schedules are paused until the next `llmlabel serve`", err=True)
+        runner = Runner(limit=limit, heartbeat_seconds=BEAT, pause_on_shutdown=False)
+        made = [runner.add_deployment(one.made()) for one in chosen]
+        try:
+            mark_lost_runs()
+            _tell(chosen, where)
+            typer.echo("Ctrl-C stops.")
+            sys.stdout.flush()
+            with suppress(KeyboardInterrupt, TerminationSignal):
+                asyncio.run(runner.start())
+        finally:
+            _pause(made)
+
+
+def _pause(deployments: list[Any]) -> None:
+    """Schedules rest while nobody serves them, or all that is missed would start at once. A Ctrl-C may come at any time."""
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            for one in deployments:
+                client.pause_deployment(one)
+    except Exception as e:
+        typer.echo(f"stopped, but schedules go on, since the server does not answer ({e}): pause them in its UI", err=True)
+    else:
+        typer.echo("stopped; schedules are paused until the next `llmlabel serve`", err=True)
 
 
 def deploy(
@@ -123,4 +144,3 @@ def _tell(chosen: list[Deployment], where: str) -> None:
 
     show_rows([{"deployment": f"{one.flow}/{one.name}", "runs": one.when} for one in chosen])
     typer.echo(f"UI: {ui(where)}/deployments")
-    sys.stdout.flush()

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from llmlabel.config.chain import ChainConfig, Settings, SettingsOf
 from llmlabel.config.common import CommonConfig
 from llmlabel.config.labelling import AnnotateConfig, AuditConfig
-from llmlabel.config.stage import Settings, SettingsOf
-from llmlabel.records import plain_errors
 
-KINDS: dict[str, type[CommonConfig]] = {"annotate": AnnotateConfig, "audit": AuditConfig}
-GIVEN = {"data", "out", "from_run", "gold_column", "id_column", "text_column", "taxonomy", "label_column"}  # by the round
 UNJUDGED = {"ask": 0, "ask_random": 0}  # else judges would be asked about old rows in every round
 
 
-class DailyConfig(CommonConfig):
+class DailyConfig(ChainConfig):
     """`llmlabel run daily`: label what is new, see whether anything has changed, act on it, audit, report."""
+
+    KINDS: ClassVar[dict[str, type[CommonConfig]]] = {"annotate": AnnotateConfig, "audit": AuditConfig}
+    GIVEN: ClassVar[set[str]] = ChainConfig.GIVEN | {"taxonomy", "label_column"}
 
     data: str = Field(
         description="Where data comes in: a folder or a pattern of files (inbox/*.parquet), or one file. All of it is read; rows "
@@ -54,12 +54,7 @@ class DailyConfig(CommonConfig):
     audit: Annotated[Settings, SettingsOf(AuditConfig)] = Field(default_factory=dict)
 
     def stage(self, name: str, **given: Any) -> CommonConfig:
-        """The settings of one part: what all flows share, what its section says, and what the round gives it."""
-        kind = KINDS[name]
-        shared = {k: getattr(self, k) for k in self.model_fields_set if k in CommonConfig.model_fields and k not in GIVEN}
-        own = {"use_case": self.use_case} if self.use_case else {}
-        plain = UNJUDGED if name == "audit" else {}
-        return kind.model_validate({**shared, **own, **plain, **getattr(self, name), **given})
+        return super().stage(name, **(UNJUDGED | self.audit if name == "audit" else {}), **given)
 
     @model_validator(mode="after")
     def _whole(self) -> DailyConfig:
@@ -67,11 +62,6 @@ class DailyConfig(CommonConfig):
             raise ValueError(
                 "needs labels: --taxonomy FILE (`llmlabel run taxonomy` makes one), or --from RUN, the annotate run to start from"
             )
-        for name in KINDS:
-            if said := GIVEN & set(getattr(self, name)):
-                raise ValueError(f"{name}: {', '.join(sorted(said))} cannot be set, the round gives it")
-            try:
-                self.stage(name, data="-", out=Path("-"), from_run=Path("-"))
-            except ValidationError as e:
-                raise ValueError(f"the settings of {name} do not fit: {plain_errors(e)}") from e
+        for name in self.KINDS:
+            self.look_at(name, from_run=Path("-"))
         return self

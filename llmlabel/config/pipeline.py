@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from llmlabel.config.alignment import AlignConfig, EvaluateConfig, RankConfig, SampleConfig, SftConfig
+from llmlabel.config.chain import ChainConfig, Settings, SettingsOf
 from llmlabel.config.common import CommonConfig
 from llmlabel.config.labelling import AnnotateConfig, GraphConfig, TaxonomyConfig
 from llmlabel.config.selection import SelectConfig
-from llmlabel.config.stage import Settings, SettingsOf
-from llmlabel.records import plain_errors
 
-KINDS: dict[str, type[CommonConfig]] = {
-    "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "graph": GraphConfig, "select": SelectConfig, "sft": SftConfig,
-    "sample": SampleConfig, "rank": RankConfig, "align": AlignConfig, "evaluate": EvaluateConfig,
-}  # fmt: skip
 Stage = Literal["taxonomy", "annotate", "graph", "select", "sft", "sample", "rank", "align", "evaluate"]
 LABELLING, TRAINED = ("taxonomy", "annotate", "graph"), ("select", "sft", "sample")
 NEEDS = {"sft": ("select",), "rank": ("sample",), "align": ("sample",), "evaluate": ("sft", "align")}  # one of them
-GIVEN = {"data", "out", "from_run", "gold_column", "id_column", "text_column"}  # by the chain, and not by a stage's settings
 TRIED: dict[str, dict[str, Any]] = {  # what the chain will give, for a first look at a stage's settings
     "annotate": {"from_run": Path("-")}, "graph": {"from_run": Path("-")}, "evaluate": {"run": Path("-")},
 }  # fmt: skip
 
 
-class PipelineConfig(CommonConfig):
+class PipelineConfig(ChainConfig):
     """`llmlabel run pipeline`: from raw texts to a taxonomy, labels, training answers and an aligned model."""
+
+    KINDS: ClassVar[dict[str, type[CommonConfig]]] = {
+        "taxonomy": TaxonomyConfig, "annotate": AnnotateConfig, "graph": GraphConfig, "select": SelectConfig, "sft": SftConfig,
+        "sample": SampleConfig, "rank": RankConfig, "align": AlignConfig, "evaluate": EvaluateConfig,
+    }  # fmt: skip
 
     use_case: str = Field("", description="The question the taxonomy answers, such as: why customers contact us.")
     stages: list[Stage] = Field(
@@ -59,13 +58,6 @@ class PipelineConfig(CommonConfig):
         """Whether a judge, and not the labels, orders answers."""
         return self.rank_by == "judge" or (self.rank_by == "auto" and bool(self.llm.judge))
 
-    def stage(self, name: str, **given: Any) -> CommonConfig:
-        """The settings of one stage: what all share, what its section says, and what the chain gives it."""
-        kind = KINDS[name]
-        shared = {k: getattr(self, k) for k in self.model_fields_set if k in CommonConfig.model_fields and k not in GIVEN}
-        own = {k: getattr(self, k) for k in ("use_case", "target") if k in kind.model_fields and getattr(self, k)}
-        return kind.model_validate({**shared, **own, **getattr(self, name), **given})
-
     @model_validator(mode="after")
     def _whole(self) -> PipelineConfig:
         if not self.stages:
@@ -80,14 +72,5 @@ class PipelineConfig(CommonConfig):
         if "annotate" in self.stages and "graph" in self.stages:
             raise ValueError("stages: annotate labels texts and graph labels nodes; name one of them")
         for name in self.stages:
-            self._look_at(name)
+            self.look_at(name, **TRIED.get(name, {}))
         return self
-
-    def _look_at(self, name: str) -> None:
-        """Settings of a late stage that do not fit are told before an early one is paid for."""
-        if said := GIVEN & set(getattr(self, name)):
-            raise ValueError(f"{name}: {', '.join(sorted(said))} cannot be set, the pipeline gives it")
-        try:
-            self.stage(name, data="-", out=Path("-"), **TRIED.get(name, {}))
-        except ValidationError as e:
-            raise ValueError(f"the settings of {name} do not fit: {plain_errors(e)}") from e

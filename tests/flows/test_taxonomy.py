@@ -234,4 +234,4 @@ def test_prefect_shows_the_run_and_its_artifacts(cli, letters, tmp_path, prefect
     assert runs[0]["state"]["type"] == "COMPLETED"
     assert "letters.parquet" in runs[0]["name"]
     keys = {a["key"] for a in httpx2.post(f"{prefect_server}/artifacts/filter", json={}).json()}
-    assert {"taxonomy", "counts", "cost", "traffic", "report"} <= keys
+    assert {f"llmlabel-taxonomy-{what}" for what in ("report", "labels", "cost", "progress")} <= keys

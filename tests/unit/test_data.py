@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmlabel.data import environment, fingerprint, labels_table, read_examples, stream
+from llmlabel.data import environment, files_of, fingerprint, labels_table, read_examples, stream
 from llmlabel.errors import DataError
 from llmlabel.records import Annotation, Status
 
@@ -111,3 +111,33 @@ def test_nobody_is_told_that_a_file_is_read(tmp_path, monkeypatch):
     for _ in range(3):
         assert [table.num_rows for table in stream(str(tmp_path / "texts.csv"))] == [1]
     assert asked == []
+
+
+def test_a_folder_and_a_pattern_stand_for_the_files_in_them(tmp_path: Path) -> None:
+    for name, text in (("b", "two"), ("a", "one"), (".c", "hidden"), ("_d", "half")):
+        pq.write_table(pa.table({"text": [text]}), tmp_path / f"{name}.parquet")
+    (tmp_path / "README").write_text("not data")
+    for spec in (str(tmp_path), f"{tmp_path}/", f"{tmp_path}/*.parquet", f"{tmp_path}/[ab].parquet"):
+        assert [e.text for e in read_examples(spec, text_column="text")] == ["one", "two"], spec
+    (tmp_path / "deep").mkdir()
+    pq.write_table(pa.table({"text": ["three"]}), tmp_path / "deep" / "e.parquet")
+    assert files_of(f"{tmp_path}/**/*.parquet")[-1].endswith("deep/e.parquet")
+    (tmp_path / "f.csv").write_text("text\nfour\n")
+    with pytest.raises(DataError, match="several kinds"):
+        read_examples(str(tmp_path), text_column="text")
+    with pytest.raises(DataError, match="no file of a known kind"):
+        files_of(f"{tmp_path}/deep/*.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no file of a known kind"):
+        files_of(str(tmp_path / "empty"))
+
+
+def test_rows_that_were_delivered_again_count_once(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["1", "2"], "text": ["one", "two"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": ["2", "3"], "text": ["two", "three"]}), tmp_path / "b.parquet")
+    found = read_examples(str(tmp_path), text_column="text", repeats=True)
+    assert [(e.id, e.text) for e in found] == [("1", "one"), ("2", "two"), ("3", "three")]
+    pq.write_table(pa.table({"id": ["1"], "text": ["uno"]}), tmp_path / "c.parquet")
+    by_id = read_examples(str(tmp_path), text_column="text", id_column="id", repeats=True)
+    assert {e.id: e.text for e in by_id} == {"1": "uno", "2": "two", "3": "three"}, "the last one counts"
+    assert len(read_examples(str(tmp_path), text_column="text", repeats=True)) == 4, "no id column is named: nothing is lost"

@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from llmlabel.config import PipelineConfig
-from llmlabel.config.pipeline import KINDS
 
 
 def config(**settings: Any) -> PipelineConfig:
@@ -51,7 +50,7 @@ def test_a_section_wins_over_what_all_stages_share() -> None:
 
 def test_forms_show_each_stages_own_settings() -> None:
     shown = PipelineConfig.model_json_schema()["properties"]
-    for name, kind in KINDS.items():
+    for name, kind in PipelineConfig.KINDS.items():
         own = set(kind.model_fields) - set(PipelineConfig.model_fields)
         assert own <= shown[name]["properties"].keys() and "data" not in shown[name]["properties"], name
     assert shown["align"]["properties"]["beta"]["description"]

@@ -29,6 +29,22 @@ def test_another_definition_is_refused_and_named(tmp_path: Path) -> None:
     assert "data" not in str(error.value).split("Give back")[0].split("differently")[1]
 
 
+def test_the_place_where_a_definition_differs_is_named(tmp_path: Path) -> None:
+    def tree(*names: str) -> dict[str, object]:
+        return {
+            "use_case": "why passengers write " * 20,
+            "labels": [{"id": n, "name": n, "description": "x" * 200} for n in names],
+        }
+
+    RunFolder(tmp_path / "r", definition={"taxonomy": tree("Seats", "Lifts")}, **WHAT).close()
+    with pytest.raises(RunMismatch, match=r'taxonomy.labels.2.id: was "Lifts", now "Ramps"'):
+        RunFolder(tmp_path / "r", definition={"taxonomy": tree("Seats", "Ramps")}, **WHAT)
+    with pytest.raises(RunMismatch, match=r"taxonomy.labels: was 2 entries, now 3"):
+        RunFolder(tmp_path / "r", definition={"taxonomy": tree("Seats", "Lifts", "Ramps")}, **WHAT)
+    with pytest.raises(RunMismatch, match=r"taxonomy: was \{.*now null"):
+        RunFolder(tmp_path / "r", definition={"taxonomy": None}, **WHAT)
+
+
 def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
     first = RunFolder(tmp_path / "r", definition={}, **WHAT)
     with pytest.raises(ConfigError, match="another process"):

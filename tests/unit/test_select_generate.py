@@ -61,7 +61,12 @@ def test_only_the_strategy_that_asks_for_gold_sees_it(name: str) -> None:
 
 def test_the_user_turn_is_the_request_alone_but_for_rewriting_and_forms() -> None:
     alone = {name for name in SHIPPED if rendered(name, ONE)[-1] == ("user", ONE.text)}
-    forms = {"rationale", "codebook", "gold-hinted", "step-by-step"}  # a weak teacher heeds a form that stands last, and gives the label first without one
+    forms = {
+        "rationale",
+        "codebook",
+        "gold-hinted",
+        "step-by-step",
+    }  # a weak teacher heeds a form that stands last, and gives the label first without one
     assert SHIPPED.keys() - alone == {"rewritten-rationale", "rewritten-steps"} | forms
     for name in forms:
         said = rendered(name, ONE)[-1][1]

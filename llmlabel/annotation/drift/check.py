@@ -32,7 +32,8 @@ APART = 0.6  # AUC from which on texts differ in a way that matters
 
 @dataclass
 class Drift:
-    """`why`: sentences; `todo`: by question. `found`: what was compared, with `p` by question. `rows`: ids to look at, strangest first."""
+    """`why`: sentences; `todo`: by question. `found`: what was compared, with `p` by question. `rows`: ids to look at, the
+    strangest first."""
 
     verdict: Verdict
     why: list[str]
