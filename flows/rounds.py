@@ -191,3 +191,7 @@ def after(current: Current, run: str, *, round: str, checked: bool, acted: bool,
     if now.moved:
         return replace(now, reference=run, since=current.checked, checked=run, moved=False)
     return replace(now, reference=run if grow else current.reference, checked=run)
+
+
+def taxonomy_file(config: DailyConfig, rounds: Rounds) -> Path:
+    return config.taxonomy or rounds.root / "taxonomy.yaml"

@@ -47,6 +47,25 @@ def connected() -> str:
     return url
 
 
+@contextmanager
+def told_when_gone() -> Iterator[None]:
+    """Raises: BackendError when Prefect's server went away under a run."""
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL
+
+    try:
+        yield
+    except (httpx.TransportError, PrefectHTTPStatusError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and "Failed to reach API" not in str(e):
+            raise
+        where = PREFECT_API_URL.value() or "of this command"
+        raise BackendError(
+            f"the Prefect server {where} is gone, or its database: {str(e)[:200]}. What was answered is kept: once it is back, "
+            "the same command goes on where it stopped"
+        ) from e
+
+
 def ui(url: str) -> str:
     """Where a person looks."""
     from prefect.settings import PREFECT_UI_URL

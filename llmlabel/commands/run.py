@@ -12,6 +12,7 @@ import typer
 
 from llmlabel.commands import options
 from llmlabel.commands.options import Common, Limits, show_result, with_common, with_limits
+from llmlabel.commands.prefect_server import QUIET, told_when_gone
 from llmlabel.errors import ConfigError
 from llmlabel.flows import FLOWS
 
@@ -502,16 +503,13 @@ def run_flow(flow: str, config: Any, as_json: bool) -> None:
     from llmlabel.events import listening
     from llmlabel.terminal import Terminal
 
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is ours to show
     terminal = Terminal(as_json)
     start = time.monotonic()
-    with terminal, listening(terminal):
+    with terminal, listening(terminal), told_when_gone():
         result = _load(f"llmlabel.flows.{flow}")(config)
         terminal({"event": "done", "seconds": round(time.monotonic() - start, 1), **result})
     raise typer.Exit(result["exit"])

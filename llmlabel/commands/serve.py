@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -54,7 +55,6 @@ def serve(
     """
     with own_server(port) if server else nullcontext():
         where = connected()
-        from prefect.exceptions import TerminationSignal
         from prefect.runner import Runner
 
         from llmlabel.flows.automations import BEAT, mark_lost_runs
@@ -68,10 +68,25 @@ def serve(
             _tell(chosen, where)
             typer.echo("Ctrl-C stops.")
             sys.stdout.flush()
-            with suppress(KeyboardInterrupt, TerminationSignal):
-                asyncio.run(runner.start())
+            with suppress(KeyboardInterrupt):
+                asyncio.run(_until_stopped(runner))
         finally:
             _pause(made)
+
+
+async def _until_stopped(runner: Any) -> None:
+    """Run until SIGINT or SIGTERM; runs that go on then are cancelled, or they would stay Running in the UI."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    serving, told = asyncio.create_task(runner.start()), asyncio.create_task(stopped.wait())
+    await asyncio.sleep(0)  # the runner has put up its own handler by then
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    if stopped.is_set():
+        await runner.cancel_all()
+        serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
 
 
 def _pause(deployments: list[Any]) -> None:

@@ -109,23 +109,35 @@ def test_a_schedule_runs_and_does_not_overlap(served: Site) -> None:
     assert cancelled and set(cancelled) == {"Deployment concurrency limit reached."}
 
 
-def test_started_by_hand(served: Site) -> None:
-    """What the form sends: null for every setting left empty, also for every role of a model."""
-    empty = {"from_run": None, "budget": None, "cache": None}
-    config = served.settings("runs/hand", **empty)
-    config["llm"] |= dict.fromkeys(("label", "judge", "name"))
-    state = served.server.ended(served.server.launch("annotate/by-hand", config))
-    assert state["type"] == "COMPLETED", state["message"]
-    assert pq.read_table(served.folder / "runs/hand/labels.parquet").num_rows == ROWS
-    assert (served.folder / "cache").is_dir()  # from the environment of the worker
-
-
 def test_wrong_settings_are_refused_at_the_start(served: Site) -> None:
     for wrong, named in (({"few_shot": "many"}, "few_shot"), ({"few_shots": 2}, "few_shots"), ({"out": None}, "out")):
         with pytest.raises(urllib.error.HTTPError) as refused:
             served.server.launch("annotate/by-hand", served.settings("runs/wrong") | wrong)
         assert refused.value.code == 409
         assert named in refused.value.read().decode()
+
+
+@pytest.mark.browser
+def test_the_form_shows_every_setting(served: Site, browser: Any, resize: Any, picture: Any) -> None:
+    from selenium.webdriver.common.by import By
+
+    from llmlabel.config import AnnotateConfig
+
+    resize(1300)
+    browser.get(f"{served.server.root}/deployments/deployment/{served.server.deployment('annotate/by-hand')['id']}/run")
+
+    def text() -> str:
+        return str(browser.find_element(By.TAG_NAME, "body").text)
+
+    served.server.wait(lambda: "Validate parameters" in text(), 60, "the form")
+    picture("prefect-form")
+    shown = text()
+    for name, field in AnnotateConfig.model_fields.items():
+        assert name.replace("_", " ").title() in shown, name
+        assert field.description and field.description[:30].replace("`", "") in shown.replace("`", ""), name
+    assert shown.index("Multi Label") < shown.index("Budget Calls")  # its own settings come first
+    filled = [box.get_property("value") for box in browser.find_elements(By.CSS_SELECTOR, "textarea, input")]
+    assert {"letters.parquet", "text", "4000", "LLMLABEL_API_KEY"} <= set(filled)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +167,19 @@ def test_a_limit_of_an_endpoint_holds_for_all_runs(served: Site) -> None:
     served.server.request("DELETE", f"v2/concurrency_limits/llmlabel:{host}")
 
 
-def test_a_key_from_a_block_and_no_key_in_the_database(served: Site) -> None:
+def test_started_by_hand_with_a_key_from_a_block(served: Site) -> None:
+    """What the form sends: null for every setting left empty, also for every role of a model. No key is in the database."""
     code = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.argv[1]).save('model-key')"
     served.python(code, OTHER_KEY)
+    empty = {"from_run": None, "budget": None, "cache": None}
+    config = served.settings("runs/hand", api_key_block="model-key", **empty)
+    config["llm"] |= dict.fromkeys(("label", "judge", "name"))
     served.model.key = OTHER_KEY
-    config = served.settings("runs/block", api_key_block="model-key", seed=9)
     state = served.server.ended(served.server.launch("annotate/by-hand", config))
     served.model.key = KEY
     assert state["type"] == "COMPLETED", state["message"]
+    assert pq.read_table(served.folder / "runs/hand/labels.parquet").num_rows == ROWS
+    assert (served.folder / "cache").is_dir()  # from the environment of the worker
     for file in [*served.server.home.rglob("*"), *(served.folder / "runs").rglob("*"), served.log]:
         if file.is_file():
             content = file.read_bytes()
@@ -185,16 +202,23 @@ def test_a_run_whose_worker_is_gone_crashes_and_gives_way(served: Site) -> None:
     assert served.server.deployment("annotate/by-hand")["global_concurrency_limit"]["active_slots"] == 0
 
 
-def test_ctrl_c_pauses_schedules_and_leaves_nothing(served: Site) -> None:
+def test_ctrl_c_cancels_pauses_and_leaves_nothing(served: Site) -> None:
     served.kill()
-    daily = {"flow": "annotate", "name": "daily", "cron": "0 6 * * *", "config": served.settings("runs/daily")}
+    daily = {"flow": "annotate", "name": "daily", "cron": "0 6 * * *", "config": served.settings("runs/daily", seed=30)}
     served.serve(daily)
     assert served.process is not None
     assert served.server.deployment("annotate/daily")["paused"] is False
-    os.kill(served.process.pid, signal.SIGINT)
-    assert served.process.wait(30) == 0
-    assert "Traceback" not in served.log.read_text()
+    served.model.latency = 30.0
+    going_on = served.server.launch("annotate/daily", daily["config"])
+    served.server.wait(lambda: served.server.run(going_on)["state_type"] == "RUNNING", 90, "the run to begin")
+    os.killpg(served.process.pid, signal.SIGINT)  # as a terminal does it
+    assert served.process.wait(60) == 0
+    served.model.latency = 0.0
+    assert served.server.ended(going_on, 10)["type"] == "CANCELLED"
     assert served.server.deployment("annotate/daily")["paused"] is True
+    assert "Traceback" not in served.log.read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(served.process.pid, 0)
 
 
 def test_a_worker_runs_what_was_deployed_both_ways(site: Site) -> None:
