@@ -30,10 +30,7 @@ def mark_lost_runs(silence: float = SILENCE) -> None:
         description="Made by `llmlabel serve` and `llmlabel deploy`.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
-            expect={
-                "prefect.flow-run.heartbeat", "prefect.flow-run.Completed", "prefect.flow-run.Failed",
-                "prefect.flow-run.Cancelled", "prefect.flow-run.Crashed", "prefect.flow-run.Partial",
-            },
+            expect={"prefect.flow-run.*"},  # the next sign of life, or any state, also those with names of their own
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
             match_related={"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.llmlabel"},
             for_each={"prefect.resource.id"},

@@ -190,6 +190,8 @@ def test_started_by_hand_with_a_key_from_a_block(served: Site) -> None:
 def test_a_run_whose_worker_is_gone_crashes_and_gives_way(served: Site) -> None:
     """kill -9 of the worker and its run: the state says so by itself, the slot is free, and the same settings go on."""
     served.python("from llmlabel.flows.automations import mark_lost_runs; mark_lost_runs(10)")
+    ended = served.server.launch("annotate/by-hand", served.settings("runs/capped", seed=19, budget_calls=2))
+    assert served.server.ended(ended)["name"] == "BudgetReached"
     served.model.latency = 30.0
     lost = served.server.launch("annotate/by-hand", served.settings("runs/lost", seed=20))
     served.server.wait(lambda: served.server.run(lost)["state_type"] == "RUNNING", 90, "the run to begin")
@@ -199,6 +201,7 @@ def test_a_run_whose_worker_is_gone_crashes_and_gives_way(served: Site) -> None:
     state = served.server.ended(lost, 60)
     assert state["type"] == "CRASHED"
     assert "it goes on from there" in state["message"]
+    assert served.server.run(ended)["state"]["name"] == "BudgetReached"  # what has ended gives no sign of life, and is not lost
     assert served.server.deployment("annotate/by-hand")["global_concurrency_limit"]["active_slots"] == 0
 
 
