@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -44,15 +43,6 @@ pytestmark = pytest.mark.slow
 
 MAKERS = {"align": make_align_run, "cycle": make_cycle_run, "rank": make_rank_run, "evaluate": make_evaluation}
 AGAIN = ["What failed", "What it cost", "How to do it again"]
-
-
-@pytest.fixture(autouse=True)
-def _one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates are compiled once, not for each page."""
-    monkeypatch.setattr(render, "environment", environment)
-
-
-environment = cache(render.environment)
 
 
 def shown(folder: Path) -> str:

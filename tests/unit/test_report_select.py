@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -47,15 +46,6 @@ pytestmark = pytest.mark.slow
 
 AGAIN = ["What failed", "What it cost", "How to do it again"]
 NATS_PER_TOKEN = Measured("sppl", "nats per token")
-
-
-@pytest.fixture(autouse=True)
-def _one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates are compiled once, not for each page."""
-    monkeypatch.setattr(render, "_environment", environment)
-
-
-environment = cache(render._environment)
 
 
 def section(folder: Path) -> SelectSection:
