@@ -254,7 +254,12 @@ def stale_rows(
 
 
 def asked_before(old: Run, examples: Sequence[Example]) -> tuple[set[str], list[Example]]:
-    """Ids of rows an earlier run asked a model about, with the text they have now, and the rows it did not have like that."""
+    """Ids of rows an earlier run asked a model about, with the text they have now, and the rows it did not have like that.
+
+    None and all where it was no run of annotate, which alone keeps what annotators said.
+    """
+    if not (old.path / "annotations.parquet").is_file() or not (old.path / "steps" / "rows.parquet").is_file():
+        return set(), list(examples)
     before = dict(old.columns("steps/rows.parquet", "id", "digest"))
     same = {e.id for e in examples if before.get(e.id) == next(iter(hashed_ids([e.text], Counter())))}
     asked = {i for (i,) in old.columns("annotations.parquet", "id")}

@@ -111,3 +111,15 @@ def test_too_few_labelled_rows_are_told(run: Run, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["where is my saw", "my plum"], "topic": ["tool", None]}), tmp_path / "texts.parquet")
     with pytest.raises((DataError, ConfigError), match="too few"):
         run(stages=["annotate", "select"], target=tiny_policy.save(tmp_path / "t", max_position_embeddings=1024))
+
+
+def test_labels_go_on_from_the_taxonomys_run(run: Run, tmp_path: Path) -> None:
+    """Which has no annotators' answers to take over."""
+    found = run(
+        stages=["taxonomy", "annotate"], use_case="what is asked for", llm={"default": "scripted:rule_target:labeller"},
+        taxonomy={"taxonomy": str(tmp_path / "taxonomy.yaml"), "label_by": "vectors", "label_with_llm": 40},
+        annotate={"annotators": ["nearest"], "label_with_llm": 40, "student": "logistic_regression"}, select=None, sft=None,
+        sample=None, align=None, evaluate=None,
+    )  # fmt: skip
+    assert found["exit"] == 0 and sum(found["counts"].values()) == ROWS
+    assert load_run(tmp_path / "run" / "annotate").info["config"]["from_run"] == str(tmp_path / "run" / "taxonomy")
