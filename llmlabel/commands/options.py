@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound=CommonConfig)
 
-DATA = "parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the Python packages installed here)"
+DATA = "parquet, jsonl(.gz) or csv file, a folder or pattern of these, hf://id[:split], or env: (packages installed here)"
 SPEC = "embedded[:DIR_OR_ID], openai:MODEL, vllm:MODEL_OR_DIR, or MODEL@http://host:port/v1"
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]

@@ -46,7 +46,10 @@ class CommonConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
-    data: str = Field(description="A parquet, jsonl(.gz) or csv file, hf://id[:split], or env: (the packages installed here).")
+    data: str = Field(
+        description="A parquet, jsonl(.gz) or csv file, a folder or pattern of these, hf://id[:split], or env: (the packages "
+        "installed here)."
+    )
     text_column: str = Field("text", description="Column with the texts.")
     id_column: str | None = Field(None, description="Column with unique row ids; default: a unique column `id`, else a hash.")
     gold_column: str | None = Field(
