@@ -17,7 +17,7 @@ demo: $(VENV)/.ready
 	@echo "Report: file://$(CURDIR)/runs/demo/report.html"
 
 test: lint $(VENV)/.ready .venv-vllm/.ready
-	OMP_NUM_THREADS=1 LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 LLMLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --durations 25
 
 unit: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/golden -q -n 2 -m "not slow"
