@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,6 @@ class Postgres:
         self.url = f"postgresql+asyncpg://prefect@127.0.0.1:{self.port}/postgres"
         self._user = "postgres" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True)
         if self._user:
             shutil.chown(folder, self._user)
         self._do("initdb", "--pgdata", str(folder / "data"), "--username", "prefect", "--auth", "trust", "--no-sync")
@@ -71,10 +71,12 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    server = Postgres(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+def postgres() -> Iterator[Postgres]:
+    """Its folder is no part of pytest's, which other users may not enter."""
+    with tempfile.TemporaryDirectory(prefix="llmlabel-postgres-") as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()

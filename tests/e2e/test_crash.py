@@ -57,14 +57,11 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("crash")
-    folder.chmod(0o755)
-    for parent in list(folder.parents)[:2]:
-        parent.chmod(0o755)  # PostgreSQL's user has to reach its folder
     pq.write_table(pa.table({"text": [text for text, _ in smart_model.letters(ROWS)]}), folder / "letters.parquet")
     labels = [{"id": name.lower().replace(" ", "-"), "name": name, "description": f"about {name}"} for name in smart_model.TOPICS]
     (folder / "taxonomy.yaml").write_text(yaml.safe_dump({"version": 1, "use_case": "why passengers write", "labels": labels}))
     with (
-        postgres(folder / "postgres") as database,
+        postgres() as database,
         prefect_server(folder / "prefect", database.url) as server,
         FakeOpenAI(smart_model.answer) as model,
     ):
