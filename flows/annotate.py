@@ -8,7 +8,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from llmlabel.flows.artifacts import show_table
 from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
 from llmlabel.flows.configured import flow
 from llmlabel.flows.gaps import gaps
-from llmlabel.flows.known import Known
+from llmlabel.flows.known import Known, known_before
 from llmlabel.flows.labelling import PLAIN
 from prefect import task
 
@@ -106,14 +105,6 @@ def annotate(config: AnnotateConfig) -> dict[str, Any]:
         return run_steps(Work(config, examples, folder, models, taxonomy, corrections, given, old))
 
     return carry_out(config, "annotate", examples, extra, steps, shown)
-
-
-def known_before(run: Path) -> dict[str, list[str]]:
-    """By row id, the labels people had given when a run began."""
-    try:
-        return dict(read_json(run / "steps" / "corrections.json"))
-    except FileNotFoundError:
-        return {}
 
 
 def _digest(value: Any) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import available_timezones
 
-import yaml
 from llmlabel.flows import FLOWS
 from llmlabel.flows.configured import ConfiguredFlow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from llmlabel import config as settings
 from llmlabel.errors import ConfigError
-from llmlabel.records import plain_errors
+from llmlabel.records import plain_errors, read_yaml
 
 TAGS = ["llmlabel"]
 BUSY = {"wait": ConcurrencyLimitStrategy.ENQUEUE, "cancel": ConcurrencyLimitStrategy.CANCEL_NEW}
@@ -148,12 +147,7 @@ def read_deployments(file: Path | None) -> list[Deployment]:
 
 
 def _entries(file: Path) -> list[Any]:
-    try:
-        read = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"cannot read --config {file}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"--config {file} is not valid YAML: {e}") from e
+    read = read_yaml(file, f"--config {file}")
     if not isinstance(read, list) or not read:
         raise ConfigError(f"--config {file}: expected a list of deployments, each `- flow: NAME` with its settings")
     return read

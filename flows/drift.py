@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llmlabel.flows.rounds import digest, seen
+from llmlabel.flows.rounds import seen
 
 from llmlabel import embedding
 from llmlabel.annotation.drift.check import check
 from llmlabel.annotation.drift.sample import NONE, Side
-from llmlabel.data import read_examples
+from llmlabel.data import read_examples, text_digest
 from llmlabel.records import NONE_FITS, Example, Status
 from llmlabel.runs import Run, load_run
 
@@ -31,14 +31,14 @@ def compare(
         run: the labels of all rows now; `examples` has their texts. reference, since: new rows are compared with those of the
             first that are not in the second. checked: rows that are not in this run are new.
     """
-    now, digests = load_run(run), {e.id: digest(e.text) for e in examples}
+    now, digests = load_run(run), {e.id: text_digest(e.text) for e in examples}
     classes = [NONE_FITS, *(label.id for label in now.taxonomy.leaves)]
     known, earlier = seen(checked), seen(since)
     told = {i: d for i, d in seen(reference).items() if earlier.get(i) != d}
     new = [e for e in examples if known.get(e.id) != digests[e.id]]
     old, rows = [e for e in examples if told.get(e.id) == digests[e.id]], now
     if 2 * len(old) < len(told):  # most have left the data since
-        rows, old = load_run(reference), [e for e in texts_of(reference) if told.get(e.id) == digest(e.text)]
+        rows, old = load_run(reference), [e for e in texts_of(reference) if told.get(e.id) == text_digest(e.text)]
     names = {label.id: label.name for label in now.taxonomy.labels}
     before, after = _side(rows, old, classes), _side(now, new, classes)
     found = asdict(check(classes, before, after, encode, names=names, alarms=alarms, seed=seed))

@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from llmlabel.flows.daily import taxonomy_file
 from llmlabel.flows.estimate_annotate import estimate_annotate
-from llmlabel.flows.rounds import Rounds, keep, read_rows, seen, unseen
+from llmlabel.flows.rounds import Rounds, keep, read_rows, seen, taxonomy_file, unseen
 
 from llmlabel.config import AnnotateConfig, DailyConfig
 

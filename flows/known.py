@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from llmlabel.annotation.panel import Gold, read_gold
 from llmlabel.records import NONE_FITS, Example, Taxonomy, fold
 from llmlabel.review import Correction
+from llmlabel.runs import read_json
 
 
 @dataclass
@@ -79,3 +81,11 @@ class Known:
             yield f"{said}; what people said is taken"
         if not self.gold.labels:
             yield "no gold: confidences are not calibrated and nothing is promised"
+
+
+def known_before(run: Path) -> dict[str, list[str]]:
+    """By row id, the labels people had given when a run began."""
+    try:
+        return dict(read_json(run / "steps" / "corrections.json"))
+    except FileNotFoundError:
+        return {}

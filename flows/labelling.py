@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from llmlabel.annotation.label import no_text
 from llmlabel.annotation.panel import Panel
-from llmlabel.data import LABELS_SCHEMA, hashed_ids, labels_table
+from llmlabel.data import LABELS_SCHEMA, hashed_ids, labels_table, text_digest
 from llmlabel.embedding import Vectors
 from llmlabel.errors import DataError
 from llmlabel.events import emit
@@ -217,6 +217,11 @@ def write_row_digests(path: Path, examples: Sequence[Example]) -> None:
     pq.write_table(pa.table({"id": [e.id for e in examples], "digest": plain}), path)
 
 
+def digests_of(run: Run) -> dict[str, str]:
+    """Row id -> digest of its text, of the rows of a run of annotate."""
+    return dict(run.columns("steps/rows.parquet", "id", "digest"))
+
+
 def stale_rows(
     old: Run,
     examples: Sequence[Example],
@@ -235,8 +240,8 @@ def stale_rows(
     change = diff(old.taxonomy, taxonomy)
     gone = {label.id for label in change.removed} | {label.id for _, label in change.changed}
     moved = {label.id for label in change.added} | {label.id for _, label in change.changed}
-    before = dict(old.columns("steps/rows.parquet", "id", "digest"))
-    now = {e.id: next(iter(hashed_ids([e.text], Counter()))) for e in examples}
+    before = digests_of(old)
+    now = {e.id: text_digest(e.text) for e in examples}
     stale: dict[str, str] = {}
     for row, label in labels.items():
         if row in now and before.get(row) != now[row]:
@@ -260,8 +265,8 @@ def asked_before(old: Run, examples: Sequence[Example]) -> tuple[set[str], list[
     """
     if not (old.path / "annotations.parquet").is_file() or not (old.path / "steps" / "rows.parquet").is_file():
         return set(), list(examples)
-    before = dict(old.columns("steps/rows.parquet", "id", "digest"))
-    same = {e.id for e in examples if before.get(e.id) == next(iter(hashed_ids([e.text], Counter())))}
+    before = digests_of(old)
+    same = {e.id for e in examples if before.get(e.id) == text_digest(e.text)}
     asked = {i for (i,) in old.columns("annotations.parquet", "id")}
     return asked & same, [e for e in examples if e.id not in same]
 

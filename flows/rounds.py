@@ -8,7 +8,6 @@ OUT/rounds/0007-2026-11-23  one round; numbers only grow, whatever the clock say
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from llmlabel.flows.known import known_before
+from llmlabel.flows.labelling import digests_of
 
 from llmlabel.config import DailyConfig
-from llmlabel.data import hashed_ids, read_examples
+from llmlabel.data import read_examples, text_digest
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.records import Example
 from llmlabel.review import load_corrections
@@ -136,13 +137,9 @@ def kept(path: Path) -> list[Example]:
     return read_examples(str(path), text_column="text", id_column="id", gold_column="gold")
 
 
-def digest(text: str) -> str:
-    return next(iter(hashed_ids([text], Counter())))
-
-
 def seen(run: Path | None) -> dict[str, str]:
     """Row id -> digest of its text, of the rows of a run; empty for None."""
-    return dict(load_run(run).columns("steps/rows.parquet", "id", "digest")) if run else {}
+    return digests_of(load_run(run)) if run else {}
 
 
 def unseen(examples: Sequence[Example], before: dict[str, str]) -> list[Example]:
@@ -150,10 +147,10 @@ def unseen(examples: Sequence[Example], before: dict[str, str]) -> list[Example]
 
     Raises: DataError when texts are known under other ids: every row would be asked about again.
     """
-    new = [e for e in examples if before.get(e.id) != digest(e.text)]
+    new = [e for e in examples if before.get(e.id) != text_digest(e.text)]
     if before and not any(e.id in before for e in examples):
         known = set(before.values())
-        moved = sum(digest(e.text) in known for e in new)
+        moved = sum(text_digest(e.text) in known for e in new)
         if moved >= SAME * min(len(before), len(examples)):
             raise DataError(
                 f"row ids have changed: {moved} texts are known under other ids, and would all be paid for again. Are ids unique "
@@ -166,10 +163,7 @@ def people(run: Path | None) -> dict[str, Any]:
     """What people have said of a run's rows since it began: by row id."""
     if run is None:
         return {}
-    try:
-        before = read_json(run / "steps" / "corrections.json")
-    except FileNotFoundError:
-        before = {}
+    before = known_before(run)
     return {i: c.labels for i, c in load_corrections(run).items() if before.get(i) != c.labels}
 
 

@@ -242,6 +242,11 @@ def hashed_ids(texts: Iterable[str], seen: Counter[str]) -> Iterator[str]:
         yield digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
+def text_digest(text: str) -> str:
+    """What tells that a row has the text it had: 16 hex digits."""
+    return next(hashed_ids([text], Counter()))
+
+
 def fingerprint(examples: Iterable[Example]) -> str:
     """What says that two runs saw the same data: a hash over every id, text and gold label in order."""
     digest = hashlib.blake2b(digest_size=16)

@@ -225,6 +225,16 @@ def slug(name: str, taken: Iterable[str] = ()) -> str:
     return candidate
 
 
+def read_yaml(source: Any, what: str) -> Any:
+    """What a YAML file holds; `what`: how messages call it. Raises: ConfigError where it cannot be read."""
+    try:
+        return yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read {what}: {e.strerror}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{what} is not valid YAML: {e}") from e
+
+
 def plain_errors(error: ValidationError) -> str:
     """pydantic's findings as lines a user can act on; the rejected values are not repeated (they may be secrets)."""
     return "\n".join(f"  {'.'.join(str(p) for p in e['loc']) or '(whole)'}: {e['msg']}" for e in error.errors())

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from llmlabel.config.common import CommonConfig
 from llmlabel.errors import ConfigError
-from llmlabel.records import plain_errors
+from llmlabel.records import plain_errors, read_yaml
 
 C = TypeVar("C", bound=CommonConfig)
 
@@ -48,12 +48,7 @@ def _from_environment(kind: type[CommonConfig]) -> dict[str, Any]:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"cannot read --config {file}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"--config {file} is not valid YAML: {e}") from e
+    values = read_yaml(file, f"--config {file}")
     if not isinstance(values, dict):
         raise ConfigError(f"--config {file}: expected settings as `key: value` lines")
     return values

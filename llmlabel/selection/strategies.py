@@ -8,13 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llmlabel.errors import ConfigError, LlmlabelError
 from llmlabel.llm.specs import parse_spec
 from llmlabel.prompting import Prompt, PromptLibrary
-from llmlabel.records import plain_errors
+from llmlabel.records import plain_errors, read_yaml
 
 REQUEST, DRAFT = "prompt", "draft"
 NEEDS = {"gold", "labels", "exemplars", DRAFT}  # what a prompt file may ask for besides the request
@@ -80,12 +79,7 @@ def read_strategies(path: Path | None, prompts: PromptLibrary | None = None) -> 
 
 def _rows(path: Path | None, where: str) -> list[Any]:
     source = resources.files("llmlabel.prompts").joinpath("respond", "strategies.yaml") if path is None else path
-    try:
-        body = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"cannot read --strategies {where}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"--strategies {where} is not valid YAML: {e}") from e
+    body = read_yaml(source, f"--strategies {where}")
     form = "it holds `version: 1` and `strategies:`, a list with name and prompt for each"
     if not isinstance(body, dict) or not isinstance(body.get("strategies"), list) or not body["strategies"]:
         raise ConfigError(f"--strategies {where}: no strategies in it; {form}")
