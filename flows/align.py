@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from llmlabel.flows import align_evaluate, cycle
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.training import split_by_prompt, told, trained
+from llmlabel.flows import align_evaluate
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import Desk, carry_out, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.alignment import cycle
+from llmlabel.flows.steps.alignment.training import split_by_prompt, told, trained
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.alignment import convert, losses

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
 from llmlabel.flows.rank import judge_lists
-from llmlabel.flows.right_answers import accuracies, tested
-from llmlabel.flows.sampling import model_spec, sample
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import Desk, carry_out, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.alignment.right_answers import accuracies, tested
+from llmlabel.flows.steps.alignment.sampling import model_spec, sample
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.alignment.win_rate import Comparison, win_rate

@@ -11,15 +11,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from llmlabel.flows import annotators as asking_of
-from llmlabel.flows import cascade, labelling, proof
-from llmlabel.flows.annotators import Asking, read_annotators
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.gaps import gaps
-from llmlabel.flows.known import Known, known_before
-from llmlabel.flows.labelling import PLAIN
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation import annotators as asking_of
+from llmlabel.flows.steps.annotation import cascade, labelling, proof
+from llmlabel.flows.steps.annotation.annotators import Asking, read_annotators
+from llmlabel.flows.steps.annotation.gaps import gaps
+from llmlabel.flows.steps.annotation.known import Known, known_before
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.annotation.annotators import pinned
@@ -195,8 +195,7 @@ def _asked(work: Work) -> list[Example]:
         chosen = known | asked | set(random.Random(f"{work.config.seed}/new").sample(drawn, count))
         return [e for e in full if e.id in chosen]
     rest = [e for e in full if e.id not in known]
-    spread = labelling.spread(work.encode([e.text for e in rest]), max(0, size - len(known)), work.config.seed)
-    chosen = known | {rest[i].id for i in spread}
+    chosen = known | {e.id for e in labelling.far_apart(rest, size - len(known), work.encode, work.config.seed)}
     return [e for e in full if e.id in chosen]
 
 
@@ -301,14 +300,15 @@ def _votes(work: Work) -> dict[str, dict[str, str | None]]:
 
 
 def _everything(work: Work) -> tuple[Any, list[str]] | None:
-    """The classifier's word on all texts, where it labelled some: shares need one and the same labeller."""
+    """The classifier's word on all texts, where it labelled some and there is gold: shares need one and the same labeller."""
     full, classifier, made = [e for e in work.examples if e.text.strip()], work.classifier, work.made
-    if classifier is None or len(made.panel.ids) == len(full):
+    if classifier is None or len(made.panel.ids) == len(full) or not work.known.gold.labels:
         return None
-    proba = classifier.student.predict_proba(work.encode([e.text for e in full]))
     wide = np.zeros((len(full), len(made.panel.classes)))
-    for k, label in enumerate(classifier.labels):
-        wide[:, made.panel.place[label or NONE_FITS]] = proba[:, k]
+    places = [made.panel.place[label or NONE_FITS] for label in classifier.labels]
+    for start in range(0, len(full), labelling.ROWS):
+        texts = [e.text for e in full[start : start + labelling.ROWS]]
+        wide[start : start + len(texts), places] = classifier.student.predict_proba(work.encode(texts))
     return wide, [e.id for e in full]
 
 

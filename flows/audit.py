@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from llmlabel.flows.annotators import Annotator, Asking, answers, read_annotators
-from llmlabel.flows.audit_results import check, estimate, metrics, shown
-from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN, write_failures
+from llmlabel.flows.running.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation.annotators import Annotator, Asking, answers, read_annotators
+from llmlabel.flows.steps.annotation.audit_results import check, estimate, metrics, shown
+from llmlabel.flows.steps.annotation.labelling import PLAIN, write_failures
 from prefect import task
 
 from llmlabel.annotation.annotators import pinned
@@ -36,6 +36,7 @@ from llmlabel.runs import DONE, PARTIAL, RunFolder, write_atomic, write_json, wr
 from llmlabel.students.train import out_of_sample
 
 ASK_PER_ERROR = 3  # suspicious rows judges are asked about, for each estimated error
+WORKING_MB = 64  # that comparing all rows with all rows may take at a time; scikit-learn would take a gigabyte
 EXCERPT = 300  # characters of a text in audit.parquet
 SCHEMA = pa.schema(
     [("id", pa.string()), ("rank", pa.int64()), ("given", pa.string()), ("proposed", pa.string()), ("score", pa.float64()),
@@ -117,10 +118,13 @@ def run_steps(work: Work) -> int:
 @task(name="classify", task_run_name="find suspicious rows", **PLAIN)
 def classify_rows(work: Work) -> Evidence:
     """What the classifier and the neighbours find, without any judge; kept in the run folder."""
+    from sklearn import config_context
+
     path = work.folder.path / "steps" / "classifier.npz"
     if not path.is_file():
         vectors, config, size = work.encode([e.text for e in work.judged]), work.config, len(work.classes)
-        near, alike = noise.neighbours(vectors)
+        with config_context(working_memory=WORKING_MB):
+            near, alike = noise.neighbours(vectors)
         shares = noise.neighbour_shares(near, alike, work.labels, size)
         learn = lambda rows: out_of_sample(vectors, work.labels, size, config.seed, config.student, rows)  # noqa: E731
         first, both = noise.class_probs(learn, shares, work.labels)

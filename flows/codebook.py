@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from llmlabel.flows import annotate
-from llmlabel.flows.annotators import Annotator, answers, read_annotators
-from llmlabel.flows.artifacts import show_markdown, verbatim
-from llmlabel.flows.common import account, open_run, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
+from llmlabel.flows.running.artifacts import show_markdown, verbatim
+from llmlabel.flows.running.common import account, open_run, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation.annotators import Annotator, answers, read_annotators
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.annotation.annotators import pinned

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import carry_out
-from llmlabel.flows.configured import flow
-from llmlabel.flows.daily_round import Work, run_steps
-from llmlabel.flows.rounds import Current, Rounds, keep, kept, people, read_rows, seen, taxonomy_file, unseen
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import carry_out
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.daily.round import Work, run_steps
+from llmlabel.flows.steps.daily.rounds import Current, Kept, Rounds, keep, people, read_rows, seen, taxonomy_file, unseen
 
 from llmlabel.config import DailyConfig
 from llmlabel.errors import RunMismatch
@@ -102,7 +102,7 @@ def _differs(text: str, tree: Taxonomy) -> bool:
 
 
 def _round(config: DailyConfig, rounds: Rounds, path: Path) -> dict[str, Any]:
-    begun, examples = read_json(path / "begun.json"), kept(path / "data.parquet")
+    begun, examples = read_json(path / "begun.json"), Kept(path / "data.parquet")
     own = config.model_copy(update={"out": path})
 
     def steps(folder: RunFolder, models: Models) -> int:

@@ -10,14 +10,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from llmlabel.flows import graph_annotations, graph_scores, graph_write
-from llmlabel.flows.annotators import Asking
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.graph_annotations import Said
-from llmlabel.flows.graph_scores import learn_as
-from llmlabel.flows.labelling import PLAIN, failure, write_annotations, write_failures, write_row_digests
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import Desk, carry_out, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation.annotators import Asking
+from llmlabel.flows.steps.annotation.labelling import PLAIN, failure, write_annotations, write_failures, write_row_digests
+from llmlabel.flows.steps.graph import annotations as graph_annotations
+from llmlabel.flows.steps.graph import scores as graph_scores
+from llmlabel.flows.steps.graph import write as graph_write
+from llmlabel.flows.steps.graph.annotations import Said
+from llmlabel.flows.steps.graph.scores import learn_as
 from prefect import task
 
 from llmlabel.annotation.annotators import pinned

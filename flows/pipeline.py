@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.chain import Chain
-from llmlabel.flows.common import carry_out
-from llmlabel.flows.configured import flow
-from llmlabel.flows.pipeline_rows import FEW, write_rows
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.chain import Chain
+from llmlabel.flows.running.common import carry_out
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.pipeline.rows import FEW, write_rows
 
 from llmlabel.config import PipelineConfig
 from llmlabel.data import read_examples

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llmlabel.flows.artifacts import plain, show_markdown, show_table
-from llmlabel.flows.common import Desk, carry_out, failed_rows, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import ask_in_shards, write_failures
+from llmlabel.flows.running.artifacts import plain, show_markdown, show_table
+from llmlabel.flows.running.common import Desk, carry_out, failed_rows, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation.labelling import ask_in_shards, write_failures
 
 from llmlabel.alignment.agreement import agreement
 from llmlabel.alignment.labels import labels, settled

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmlabel.flows.common import Desk, carry_out, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.sampling import model_spec, sample
+from llmlabel.flows.running.common import Desk, carry_out, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.alignment.sampling import model_spec, sample
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.config import SampleConfig

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmlabel.flows import selection_files as files
-from llmlabel.flows.artifacts import plain, show_markdown, show_table
-from llmlabel.flows.common import carry_out, failed_rows, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN, write_failures
-from llmlabel.flows.selection_answers import ask_target
-from llmlabel.flows.selection_scores import advance, measure_spread
-from llmlabel.flows.selection_work import Work, as_examples, prepare
+from llmlabel.flows.running.artifacts import plain, show_markdown, show_table
+from llmlabel.flows.running.common import carry_out, failed_rows, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.annotation.labelling import PLAIN, write_failures
+from llmlabel.flows.steps.selection import files
+from llmlabel.flows.steps.selection.answers import ask_target
+from llmlabel.flows.steps.selection.scores import advance, measure_spread
+from llmlabel.flows.steps.selection.work import Work, as_examples, prepare
 from prefect import task
 
 from llmlabel.config import SelectConfig
@@ -149,7 +149,7 @@ def try_out(work: Work) -> dict[str, Any] | None:
         return None
     advance(work, [name for name in best if name in work.race.dropped], 0, len(work.plan.drawn))
     learn = {name: files.training_pairs(work, name, work.plan.drawn) for name in best}
-    from llmlabel.flows.selection_pilot import pilot
+    from llmlabel.flows.steps.selection.pilot import pilot
 
     found = pilot(work, (best[0], best[1]), learn, tests, work.taxonomy)
     if found["better"]:

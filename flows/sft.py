@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmlabel.flows.artifacts import show_table
-from llmlabel.flows.common import Desk, carry_out, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.training import split_by_prompt, told, trained
+from llmlabel.flows.running.artifacts import show_table
+from llmlabel.flows.running.common import Desk, carry_out, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.steps.alignment.training import split_by_prompt, told, trained
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.alignment.sft_rows import read_rows

@@ -6,11 +6,11 @@ import random
 from collections import Counter
 from typing import Any
 
-from llmlabel.flows import labelling, teaching
-from llmlabel.flows.common import carry_out, failed_rows, timed
-from llmlabel.flows.configured import flow
-from llmlabel.flows.labelling import PLAIN
-from llmlabel.flows.progress import Follower
+from llmlabel.flows.running.common import carry_out, failed_rows, timed
+from llmlabel.flows.running.configured import flow
+from llmlabel.flows.running.progress import Follower
+from llmlabel.flows.steps.annotation import labelling, teaching
+from llmlabel.flows.steps.annotation.labelling import PLAIN
 from prefect import task
 
 from llmlabel.annotation import label as labels_of
@@ -52,7 +52,9 @@ def taxonomy(config: TaxonomyConfig) -> dict[str, Any]:
 
     Returns: the run folder, exit code, and counts.
     """
-    examples = read(config)
+    examples = read_examples(
+        config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column
+    )
     hashes = PromptLibrary(config.prompts).hashes(PROMPTS | scoring.PROMPTS | labels_of.PROMPTS)
     given = Taxonomy.load(config.taxonomy).model_dump() if config.taxonomy else None
 
@@ -79,11 +81,6 @@ def run_steps(work: Work) -> int:
     write_texts(work, tree)
     failed_rows(folder, failures)
     return PARTIAL if any(Status(s).failed for s in statuses) else DONE
-
-
-@task(name="read", task_run_name="read {config.title}", **PLAIN)
-def read(config: TaxonomyConfig) -> list[Example]:
-    return read_examples(config.data, text_column=config.text_column, id_column=config.id_column, gold_column=config.gold_column)
 
 
 @task(name="induce", task_run_name="induce the taxonomy", **PLAIN)
@@ -116,7 +113,8 @@ def teach(work: Work, induction: Induction) -> list[Annotation]:
     )
     if not chosen:
         return list(kept.values())
-    texts = {e.id: e.text for e in work.examples}
+    shown = {*induction.assignment, *(row for label in tree.labels for row in label.examples)}
+    texts = {row: work.by_id[row].text for row in shown if row in work.by_id}
     evidence = teaching.label_evidence(chosen, tree, induction, texts, work.setting)
     able, reason = (False, "as asked for") if config.label_by == "vectors" else can_edit(work.setting)
     if not able and config.label_by != "llm":
@@ -166,14 +164,17 @@ def apply_student(
 
 @task(name="score", task_run_name="measure and score", **PLAIN)
 def score(work: Work, induction: Induction, teacher: list[Annotation], classifier: Classifier, counts: Counter[str]) -> None:
-    final = {row["id"]: row for row in load_run(work.folder.path).labels.select_columns(["id", "label", "status"])}
-    scores: dict[str, Any] = {}
     gold = [e for e in work.examples if e.gold is not None and e.text.strip()]
+    chosen = random.Random(f"{work.config.seed}/scored").sample(gold, min(SCORED, len(gold)))
+    sampled = {e.id for e in work.sample} | {row.id for row in teacher}
+    said = labelling.columns_of(load_run(work.folder.path), "labels.parquet", "id", "label", "status")
+    wanted = sampled | {e.id for e in chosen}
+    final = {i: (label, Status(status)) for i, label, status in said if i in wanted}
+    scores: dict[str, Any] = {}
     if gold:
-        chosen = random.Random(f"{work.config.seed}/scored").sample(gold, min(SCORED, len(gold)))
         names = {label.id: label.name for label in induction.taxonomy.labels}
         truth = [str(e.gold) for e in chosen]
-        scores["llmlabel"] = scoring.against_gold([final[e.id]["label"] for e in chosen], truth, names)
+        scores["llmlabel"] = scoring.against_gold([final[e.id][0] for e in chosen], truth, names)
         scores["kmeans"] = scoring.kmeans_baseline(work.setting.encode([e.text for e in chosen]), truth, work.config.seed)
     scores["no_gold"] = scoring.without_gold(induction.taxonomy, teacher, work.by_id, work.setting)
     if induction.method == "cluster":
@@ -183,8 +184,7 @@ def score(work: Work, induction: Induction, teacher: list[Annotation], classifie
     scores["student"] = classifier.scores
     decision = {"method": induction.method, "why": induction.why}
     write_json(work.folder.path / "metrics.json", {"schema": 1, "scores": scores, "counts": dict(counts), "decision": decision})
-    sampled = {e.id for e in work.sample} | {row.id for row in teacher}
-    shown = [Annotation(i, final[i]["label"], Status(final[i]["status"])) for i in final if i in sampled]
+    shown = [Annotation(i, *final[i]) for i in final if i in sampled]
     labelling.write_map(work.folder.path, shown, work.by_id, work.setting.encode, work.config.seed)
 
 

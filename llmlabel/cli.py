@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from llmlabel.commands import align, books, chain, codebook, daily, graph, rank, review, serve
+from llmlabel.commands import align, apply, books, chain, codebook, daily, graph, rank, review, serve
 from llmlabel.commands import run as flows
-from llmlabel.commands.options import DATA, SPEC, Cache, Json, Prices, show_result
+from llmlabel.commands.options import SPEC, Cache, Json, Prices, show_result
 from llmlabel.errors import LlmlabelError
 
 app = typer.Typer(
@@ -25,6 +24,7 @@ flows.app.command("pipeline")(chain.pipeline)
 flows.app.command("sample")(chain.sample)
 flows.app.command("daily")(daily.daily)
 app.add_typer(flows.app, name="run")
+app.command("apply")(apply.apply)
 app.command("retry")(flows.retry)
 app.command("cost")(books.cost)
 app.command("codebook")(codebook.codebook)
@@ -37,45 +37,6 @@ app.add_typer(graph.app, name="graph")
 app.add_typer(align.app, name="align")
 app.add_typer(taxonomy_app, name="taxonomy")
 app.add_typer(prompts_app, name="prompts")
-
-
-@app.command()
-def apply(
-    run: Annotated[Path, typer.Argument(help="A run folder with a classifier.")],
-    data: Annotated[str, typer.Option(help=f"What to label: {DATA}.")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON on stdout.")] = False,
-) -> None:
-    """Label any number of rows with a run's small classifier, streamed.
-
-    Writes all columns of the data and label, label_name, confidence, probs and status.
-    """
-    from llmlabel.students.apply import apply as apply_classifier
-    from llmlabel.terminal import Terminal
-
-    start, done = time.monotonic(), 0
-    with Terminal(as_json) as terminal:
-
-        def count(n: int) -> None:
-            nonlocal done
-            done += n
-            rate = done / (time.monotonic() - start)
-            terminal(
-                {"event": "progress", "step": "apply", "done": done, "total": None, "rate": rate, "left_s": None, "cost": 0.0}
-            )
-
-        counts = apply_classifier(run, data, out, text_column=text_column, on_done=count)
-    show_result(
-        {
-            "out": str(out),
-            "rows": sum(counts.values()),
-            "counts": dict(counts),
-            "seconds": round(time.monotonic() - start, 1),
-        },
-        as_json,
-    )
-    raise typer.Exit(3 if counts.get("error") else 0)
 
 
 @taxonomy_app.command("diff")

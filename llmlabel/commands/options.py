@@ -37,6 +37,14 @@ Annotators = Annotated[
         metavar="SPEC", help="Who labels; again for each: a model, WAY:MODEL (such as descent:openai:gpt-4.1), or nearest."
     ),
 ]
+Runner = Annotated[
+    str | None, typer.Option(metavar="[processes|ray|dask]", help="What parts run on side by side. [default: processes]")
+]
+Workers = Annotated[int | None, typer.Option(help="Most parts at once. [default: one per CPU core, or what the cluster takes]")]
+Address = Annotated[
+    str | None, typer.Option(help="A cluster that runs: auto, ray://HOST:10001, tcp://HOST:8786. [default: one for this run]")
+]
+PartRows = Annotated[int | None, typer.Option(help="Rows in a part, in whole row groups of parquet.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value for any setting, such as llm.update=openai:gpt-4.1.")
 ]

@@ -90,6 +90,10 @@ def annotate(
     label_with_llm: Annotated[
         int | None, typer.Option(help="Texts that are asked; a classifier does the rest. [default: all]")
     ] = None,
+    runner: options.Runner = None,
+    workers: options.Workers = None,
+    address: options.Address = None,
+    part_rows: options.PartRows = None,
 ) -> None:
     """Label texts with a taxonomy, by one model or several, and prove how good the labels are.
 
@@ -103,11 +107,17 @@ def annotate(
     llmlabel run annotate --data tickets.parquet --taxonomy taxonomy.yaml --gold-column label --annotator nearest
     --annotator openai:gpt-4.1-mini --annotator openai:gpt-4.1 --cascade --target-precision .95 --out runs/cascade
 
+    With any of --runner, --workers, --address and --part-rows the data is cut into parts that run side by side, each a run of its
+    own; OUT/labels holds the labels of all.
+
     Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed rows, 4 budget reached, 130 interrupted.
     """
+    given = {"runner": runner, "workers": workers, "address": address, "part_rows": part_rows}
+    parts = {name: value for name, value in given.items() if value is not None}
     start(
-        "annotate",
+        "annotate_parts" if parts else "annotate",
         common,
+        **parts,
         taxonomy=taxonomy,
         use_case=use_case,
         annotators=annotator or None,

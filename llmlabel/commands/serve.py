@@ -15,7 +15,7 @@ from llmlabel.commands.prefect_server import PORT, QUIET, connected, own_server,
 from llmlabel.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmlabel.flows.deployments import Deployment
+    from llmlabel.flows.deployed.deployments import Deployment
 
 File = Annotated[
     Path | None,
@@ -57,8 +57,8 @@ def serve(
         where = connected()
         from prefect.runner import Runner
 
-        from llmlabel.flows.automations import BEAT, mark_lost_runs
-        from llmlabel.flows.deployments import read_deployments
+        from llmlabel.flows.deployed.automations import BEAT, mark_lost_runs
+        from llmlabel.flows.deployed.deployments import read_deployments
 
         chosen = read_deployments(config)
         runner = Runner(limit=limit, heartbeat_seconds=BEAT, pause_on_shutdown=False)
@@ -125,8 +125,8 @@ def deploy(
     Exit codes: 0 done, 2 no server, no such pool, or a file that does not fit.
     """
     where = connected()
-    from llmlabel.flows.automations import BEAT, mark_lost_runs
-    from llmlabel.flows.deployments import read_deployments
+    from llmlabel.flows.deployed.automations import BEAT, mark_lost_runs
+    from llmlabel.flows.deployed.deployments import read_deployments
 
     chosen = read_deployments(config)
     _find(pool, create)

@@ -41,16 +41,34 @@ class Roles(BaseModel):
         return getattr(self, role, None) or self.default
 
 
-class CommonConfig(BaseModel):
+class FlowConfig(BaseModel):
     """What every flow takes."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
     data: str = Field(
-        description="A parquet, jsonl(.gz) or csv file, a folder or pattern of these, hf://id[:split], or env: (the packages "
-        "installed here)."
+        description="A parquet, jsonl(.gz) or csv file, a folder or pattern of these (also s3://, gs://, ...), hf://id[:split], "
+        "or env: (the packages installed here)."
     )
     text_column: str = Field("text", description="Column with the texts.")
+    time_limit: float | None = Field(
+        None, gt=0, description="Most hours one attempt at this run may take; the same settings go on where it stopped."
+    )
+
+    @property
+    def title(self) -> str:
+        """What to call the data in the name of a run."""
+        return Path(self.data).name if "/" in self.data and not self.data.startswith("hf://") else self.data
+
+    @property
+    def subject(self) -> str:
+        """What a run is about, for its name."""
+        return self.title
+
+
+class CommonConfig(FlowConfig):
+    """What every flow takes that works in a run folder, with models."""
+
     id_column: str | None = Field(None, description="Column with unique row ids; default: a unique column `id`, else a hash.")
     gold_column: str | None = Field(
         None, description="Column with true labels, empty where unknown; never shown to a model beside its own text."
@@ -74,9 +92,6 @@ class CommonConfig(BaseModel):
     )
     store_text: bool = Field(True, description="Keep what was asked in the answer store; false: hashes and answers only.")
     timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
-    time_limit: float | None = Field(
-        None, gt=0, description="Most hours one attempt at this run may take; the same settings go on where it stopped."
-    )
     prompts: Path | None = Field(None, description="A directory of prompt files that override the packaged ones by id.")
     cache: Path | None = Field(None, description="Directory of the answer store; default: the user's cache directory.")
     api_key_env: str = Field("LLMLABEL_API_KEY", description="NAME of the environment variable that holds the key for MODEL@URL.")
@@ -109,15 +124,10 @@ class CommonConfig(BaseModel):
         schema = handler(core)
         fields = handler.resolve_ref_schema(schema)["properties"]
         shared = list(CommonConfig.model_fields)
-        last = shared[shared.index("llm") + 1 :]
+        last = ["time_limit", *shared[shared.index("llm") + 1 :]]
         for name in [n for n in fields if n not in shared] + [n for n in last if n in fields]:
             fields[name] = fields.pop(name)
         return schema
-
-    @property
-    def title(self) -> str:
-        """What to call the data in the name of a run."""
-        return Path(self.data).name if "/" in self.data and not self.data.startswith("hf://") else self.data
 
     @property
     def subject(self) -> str:

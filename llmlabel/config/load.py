@@ -9,11 +9,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from llmlabel.config.common import CommonConfig
+from llmlabel.config.common import FlowConfig
 from llmlabel.errors import ConfigError
 from llmlabel.records import plain_errors, read_yaml
 
-C = TypeVar("C", bound=CommonConfig)
+C = TypeVar("C", bound=FlowConfig)
 
 
 def load_config(kind: type[C], *, file: Path | None = None, options: dict[str, Any], settings: list[str]) -> C:
@@ -37,7 +37,7 @@ def load_config(kind: type[C], *, file: Path | None = None, options: dict[str, A
         raise ConfigError(f"the settings do not fit:\n{plain_errors(e)}") from e
 
 
-def _from_environment(kind: type[CommonConfig]) -> dict[str, Any]:
+def _from_environment(kind: type[FlowConfig]) -> dict[str, Any]:
     class Environment(BaseSettings):
         model_config = SettingsConfigDict(env_prefix="LLMLABEL_", extra="ignore")
 

@@ -72,7 +72,7 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         run=run,
         taxonomy=Taxonomy.load(folder / "taxonomy.yaml") if (folder / "taxonomy.yaml").is_file() else Taxonomy(),
-        rows=_rows(folder / "labels.parquet") or _counted(run),
+        rows=_rows(folder / "labels.parquet") or _rows(folder / "labels") or _counted(run),
         metrics=_object(folder / "metrics.json"),
         induction=_object(folder / "steps" / "induction.json"),
         map=_object(folder / "steps" / "map.json"),
@@ -108,7 +108,7 @@ def _counted(run: Json) -> Rows:
 
 
 def _rows(path: Path) -> Rows | None:
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         return _summed(pl.scan_parquet(path))

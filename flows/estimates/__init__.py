@@ -1,0 +1,1 @@
+"""What a flow would ask and cost, before it asks."""

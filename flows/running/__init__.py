@@ -1,0 +1,1 @@
+"""What every flow has around its own steps: settings, run folder, states, artifacts, progress, limits."""

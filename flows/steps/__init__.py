@@ -1,0 +1,1 @@
+"""The steps of flows, a room for each mission."""
