@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from llmlabel.flows.selection_pilot import learn_from
+from llmlabel.flows.steps.selection.pilot import learn_from
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from selection_build import right

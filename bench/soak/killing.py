@@ -7,22 +7,31 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
-def killed(command: Sequence[str], kills: int, draw: random.Random, longest: float) -> int:
-    """Kill it up to `kills` times, each 5 to `longest` seconds after its start, unless it ends before; then let it end well.
+def killed(
+    command: Sequence[str], kills: int, draw: random.Random, longest: float, shortest: float = 5.0,
+    on_kill: Callable[[float], None] = lambda seconds: None,
+) -> int:  # fmt: skip
+    """Kill it up to `kills` times, each `shortest` to `longest` seconds after its start, unless it ends before; then let it end
+    well.
 
+    Args:
+        on_kill: told after each kill how many seconds after the start it came.
     Returns: how often it was killed.
     """
     done = 0
     while done < kills:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        time.sleep(draw.uniform(5, longest))
+        seconds = draw.uniform(shortest, longest)
+        time.sleep(seconds)
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        on_kill(seconds)
         done += 1
-    subprocess.run(command, check=True, capture_output=True)
+    last = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr[-3000:]
     return done

@@ -15,7 +15,7 @@ pytest.importorskip("peft")
 
 import tiny_policy
 import torch
-from llmlabel.flows import selection_pilot
+from llmlabel.flows.steps.selection import pilot as selection_pilot
 from safetensors.torch import load_file
 
 from llmlabel.alignment import finish

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_vllm
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -114,3 +115,37 @@ def test_several_runs_at_once_on_one_cache_and_one_database(bench: Bench) -> Non
     assert "locked" not in "".join((bench.folder / f"run-{n}.log").read_text() for n in range(3))
     ended = bench.server.found("flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
     assert len(ended) >= 4
+
+
+def test_a_vllm_that_dies_twice_stops_the_run_which_then_goes_on(bench: Bench) -> None:
+    """Killed once, the server is started again and the run knows nothing of it; the second time the message shows its log."""
+    place = bench.folder / "vllm"
+    (place / "model").mkdir(parents=True)
+    (place / "model" / "config.json").write_text("{}")
+    (place / "model" / "model.safetensors").write_bytes(b"x")
+    (place / "slow_answer").write_text("0.1")
+    pq.write_table(pa.table({"prompt": [f"number {n}" for n in range(ROWS)]}), place / "prompts.parquet")
+    python = {"LLMLABEL_VLLM_PYTHON": str(fake_vllm.install(place)), "XDG_CACHE_HOME": str(place / "cache")}
+    command = [
+        LLMLABEL, "run", "sample", "--data", "prompts.parquet", "--policy", "model", "--sampler", "vllm", "--samples", "1",
+        "--concurrency", str(AT_ONCE), "--cache", "cache", "--out", "run",
+    ]  # fmt: skip
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, cwd=place, env=bench.server.env | python, stderr=subprocess.PIPE, text=True)
+
+    run = start()
+    for deaths in (1, 2):
+        bench.server.wait(lambda n=deaths: len(fake_vllm.answers(place)) >= 15 * n, 90, "answers")
+        os.kill(fake_vllm.starts(place)[-1][0], signal.SIGKILL)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 1 and "died again" in said and "end of its log" in said, said
+    stored = fake_vllm.answers(place)
+
+    run = start()
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    asked = fake_vllm.answers(place)
+    assert set(asked) == {f"number {n}" for n in range(ROWS)}
+    assert ROWS <= len(asked) <= ROWS + 2 * AT_ONCE and len(stored) >= 30
+    assert pq.read_table(place / "run" / "responses.parquet").num_rows == ROWS

@@ -17,12 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import smart_model
+import tiny_policy
 import yaml
 from fake_openai import FakeOpenAI
 from prefect_server import PrefectServer, prefect_server
 
 pytestmark = pytest.mark.slow
 LLMLABEL = str(Path(sys.executable).with_name("llmlabel"))
+FULL = """
+import errno, os
+real = os.fsync
+def fsync(fd):
+    if "/runs/full/" in os.readlink(f"/proc/self/fd/{fd}") and os.path.exists(os.environ["FULL_WHILE"]):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    real(fd)
+os.fsync = fsync
+"""
 KEY, OTHER_KEY = "sk-canary-of-the-environment-7301", "sk-canary-of-the-block-4417"
 ROWS = 40
 
@@ -33,7 +43,8 @@ class Site:
     def __init__(self, folder: Path, server: PrefectServer, model: FakeOpenAI) -> None:
         self.folder, self.server, self.model = folder, server, model
         self.env = {**server.env, "LLMLABEL_API_KEY": KEY, "LLMLABEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-        self.env["PWD"] = str(folder)  # as after `cd`
+        self.env |= {"PWD": str(folder), "FULL_WHILE": str(self.full)}  # PWD as after `cd`
+        self.env["PYTHONPATH"] = os.pathsep.join([str(folder / "patches"), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process: subprocess.Popen[bytes] | None = None
 
     def settings(self, out: str, **more: Any) -> dict[str, Any]:
@@ -67,6 +78,11 @@ class Site:
             self.process.wait(30)
 
     @property
+    def full(self) -> Path:
+        """While this file is there, the disk is full under runs/full."""
+        return self.folder / "disk-is-full"
+
+    @property
     def log(self) -> Path:
         return self.folder / "serve.log"
 
@@ -78,6 +94,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     pq.write_table(pa.table({"text": texts}), folder / "letters.parquet")
     labels = [{"id": name.lower().replace(" ", "-"), "name": name, "description": f"about {name}"} for name in smart_model.TOPICS]
     (folder / "taxonomy.yaml").write_text(yaml.safe_dump({"version": 1, "use_case": "why passengers write", "labels": labels}))
+    (folder / "patches").mkdir()
+    (folder / "patches" / "sitecustomize.py").write_text(FULL)
     with prefect_server(folder / "prefect") as server, FakeOpenAI(smart_model.answer, key=KEY) as model:
         found = Site(folder, server, model)
         try:
@@ -88,10 +106,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def served(site: Site) -> Site:
-    """Two deployments: one by hand, one every two seconds, which takes longer than that."""
+    """Deployments: two to be started by hand, one every two seconds, which takes longer than that."""
     by_hand = {"flow": "annotate", "name": "by-hand", "limit": 5, "config": {"data": "letters.parquet"}}
     often = {"flow": "annotate", "name": "often", "interval": 2, "config": site.settings("runs/often")}
-    site.serve(by_hand, often)
+    chain = {"flow": "pipeline", "name": "chain"}
+    site.serve(by_hand, often, chain)
     site.server.wait(lambda: any(r["state_type"] == "RUNNING" for r in site.runs("often")), 90, "a scheduled run")
     site.server.wait(lambda: any(r["state_type"] == "CANCELLED" for r in site.runs("often")), 60, "an overlapping run")
     deployment = site.server.deployment("annotate/often")
@@ -187,9 +206,57 @@ def test_started_by_hand_with_a_key_from_a_block(served: Site) -> None:
     assert b"letters.parquet" in b"".join(f.read_bytes() for f in served.server.home.glob("prefect.db*"))  # it is the right file
 
 
+def test_a_run_that_had_to_stop_says_why_and_goes_on(served: Site) -> None:
+    """Its key expires, then the disk is full, then its time is up: three states that say what to do, and nothing asked twice."""
+    model, config = served.model, served.settings("runs/full", seed=21)
+    model.reset()
+
+    def attempt(**more: Any) -> dict[str, Any]:
+        return served.server.ended(served.server.launch("annotate/by-hand", config | more))
+
+    model.fail("401", times=10_000, after=10)
+    refused = attempt()
+    assert refused["type"] == "FAILED" and "LLMLABEL_API_KEY" in refused["message"], refused["message"]
+    model.faults.clear()
+    served.full.touch()
+    full = attempt()
+    assert full["type"] == "FAILED" and "Free some space" in full["message"], full["message"]
+    served.full.unlink()
+    model.latency = 30.0
+    late = attempt(time_limit=6 / 3600)
+    model.latency = 0.0
+    assert (late["type"], late["name"]) == ("FAILED", "TimedOut"), late
+    assert "same settings" in late["message"], late["message"]
+    done = attempt()
+    assert done["type"] == "COMPLETED", done["message"]
+    assert json.loads((served.folder / "runs/full/run.json").read_text())["counts"] == {"ok": ROWS}
+    assert model.stats.answered <= model.stats.distinct + model.stats.most_in_flight
+
+
+def test_a_chain_runs_its_flows_as_subflows(served: Site) -> None:
+    pytest.importorskip("trl")
+    (served.folder / "strategies.yaml").write_text("version: 1\nstrategies: [{name: short, prompt: respond/concise@1.0.0}]\n")
+    config = served.settings("runs/chain") | {
+        "target": tiny_policy.save(served.folder / "tiny", max_position_embeddings=2048),
+        "stages": ["annotate", "select", "sft"], "test_rows": 10,
+        "annotate": {"taxonomy": "taxonomy.yaml", "student": "logistic_regression", "order_sample": 0},
+        "select": {"strategies": "strategies.yaml", "n": 10, "own_samples": 1, "max_answer_tokens": 32, "verify": "none"},
+        "sft": {"max_steps": 2},
+    }  # fmt: skip
+    for name in ("taxonomy", "student", "order_sample"):
+        del config[name]
+    whole = served.server.launch("pipeline/chain", config)
+    state = served.server.ended(whole)
+    assert state["type"] == "COMPLETED", state["message"]
+    parts = served.server.found("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [whole]}})
+    assert sorted(p["name"].split()[0] for p in parts) == ["annotate", "select", "sft"]
+    assert {p["state_type"] for p in parts} == {"COMPLETED"}
+    assert (served.folder / "runs/chain/sft/model/model.safetensors").is_file()
+
+
 def test_a_run_whose_worker_is_gone_crashes_and_gives_way(served: Site) -> None:
     """kill -9 of the worker and its run: the state says so by itself, the slot is free, and the same settings go on."""
-    served.python("from llmlabel.flows.automations import mark_lost_runs; mark_lost_runs(10)")
+    served.python("from llmlabel.flows.deployed.automations import mark_lost_runs; mark_lost_runs(10)")
     ended = served.server.launch("annotate/by-hand", served.settings("runs/capped", seed=19, budget_calls=2))
     assert served.server.ended(ended)["name"] == "BudgetReached"
     served.model.latency = 30.0

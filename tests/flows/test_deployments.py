@@ -9,9 +9,9 @@ import pytest
 import yaml
 from llmlabel.flows import FLOWS
 from llmlabel.flows.annotate import annotate
-from llmlabel.flows.configured import typed
-from llmlabel.flows.deployments import Deployment, entrypoint, load, read_deployments
-from llmlabel.flows.limits import hosts
+from llmlabel.flows.deployed.deployments import Deployment, entrypoint, load, read_deployments
+from llmlabel.flows.running.configured import typed
+from llmlabel.flows.running.limits import hosts
 
 from llmlabel import config as settings
 from llmlabel.config import AnnotateConfig, TaxonomyConfig
@@ -42,7 +42,7 @@ def test_a_form_says_all_there_is_to_a_setting(flow: str) -> None:
     assert [name for name, field in shown.items() if not field.get("description")] == []
     shared = list(settings.CommonConfig.model_fields)
     last = [name for name in shared[shared.index("llm") + 1 :] if name in shown]
-    assert list(shown)[-len(last) :] == last
+    assert list(shown)[len(shown) - len(last) :] == last
     assert schema["definitions"][kind.__name__]["additionalProperties"] is False
     assert made.fn.__doc__
 

@@ -182,7 +182,7 @@ def test_a_target_without_a_chat_template_and_an_answer_that_does_not_fit(run: R
 def test_a_pilot_trains_a_real_target_and_a_killed_one_goes_on(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("trl")
     import tiny_policy
-    from llmlabel.flows import selection_pilot
+    from llmlabel.flows.steps.selection import pilot as selection_pilot
 
     settings = {
         "target": tiny_policy.save(tmp_path / "policy"), "n": 16, "pilot": True, "pilot_seeds": 2, "pilot_tests": 12,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny_policy
-from llmlabel.flows.estimate_sft import estimate_sft
+from llmlabel.flows.estimates.sft import estimate_sft
 from llmlabel.flows.sft import sft
 from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -125,8 +125,9 @@ class TestStats:
     def test_vectors_beside_it_are_counted(self, cache: Path) -> None:
         from llmlabel.embedding import TfidfEmbedder, VectorCache
 
-        store = VectorCache(cache)
-        store.encode(TfidfEmbedder.fit(["a red cat", "a blue dog", "one more text"] * 5, 0), ["a red cat", "a blue dog"])
+        store, embedder = VectorCache(cache), TfidfEmbedder.fit(["a red cat", "a blue dog", "one more text"] * 5, 0)
+        embedder.slow = True  # else they are not kept
+        store.encode(embedder, ["a red cat", "a blue dog"])
         store.close()
         assert stats(cache)["vectors"]["vectors"] == 2
         assert "no dates" in prune(cache, before=time.time())["vectors"]

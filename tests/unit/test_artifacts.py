@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from llmlabel.flows import artifacts, states
+from llmlabel.flows.running import artifacts, states
 
 from llmlabel.errors import BudgetReached, ConfigError
 from llmlabel.report.curves import reliability

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from llmlabel.flows import cascade
-from llmlabel.flows.gaps import gaps
+from llmlabel.flows.steps.annotation import cascade
+from llmlabel.flows.steps.annotation.gaps import gaps
 
 from llmlabel.annotation import multi
 from llmlabel.annotation.decide import decide

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import smart_model
-from llmlabel.flows.estimate_taxonomy import estimate_taxonomy
+from llmlabel.flows.estimates.taxonomy import estimate_taxonomy
 
 from llmlabel.config import TaxonomyConfig
 from llmlabel.records import Label, Taxonomy

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from llmlabel.flows import progress
+from llmlabel.flows.running import progress
 
 from llmlabel.events import listening
 from llmlabel.llm.ledger import NANO, Totals

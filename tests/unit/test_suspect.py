@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmlabel.flows import labelling
+from llmlabel.flows.steps.annotation import labelling
 
 from llmlabel.records import Annotation, Example, Status
 from llmlabel.suspect import kind_of, suspicions
