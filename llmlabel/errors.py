@@ -52,6 +52,10 @@ class BudgetReached(LlmlabelError):
         super().__init__(f"stopped before {cap} could be broken; run again with a larger one to go on")
 
 
+class TimedOut(LlmlabelError):
+    """The run's time limit was reached. What was bought so far is kept."""
+
+
 class BackendError(LlmlabelError):
     """A model could not be reached or refused the request for good."""
 

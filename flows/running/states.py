@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import shlex
@@ -16,13 +17,14 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from llmlabel.errors import BudgetReached, DataError, LlmlabelError
+from llmlabel.errors import BudgetReached, DataError, LlmlabelError, TimedOut
 from llmlabel.events import listening
 from llmlabel.records import Status
 from llmlabel.report.words import clean, count, duration, listed, money, without_credentials
 from llmlabel.runs import PARTIAL
 
 LOG_EVERY = 300.0  # seconds between two lines about the progress of one step
+NAMED = (BudgetReached, TimedOut)  # errors whose state has their name
 LONGEST = 600  # characters of a line
 GOES_ON = "stopped; what was answered is kept: run it again with the same settings and the same `out`, and it goes on from there"
 
@@ -30,9 +32,9 @@ GOES_ON = "stopped; what was answered is kept: run it again with the same settin
 def watched(function: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Any]:
     """The function of a flow, so that in Prefect's UI its state says how it ended and its log how it went.
 
-    A deliberate error becomes the message of a Failed state (BudgetReached of one of that name); a run that ends with failed
-    rows is Completed by the name of Partial. Whoever calls the flow gets the result, or the error, as without this. Where
-    Prefect is to try again, it has to see the error itself.
+    A deliberate error, and the end of its time, becomes the message of a Failed state (BudgetReached and TimedOut of states of
+    those names); a run that ends with failed rows is Completed by the name of Partial. Whoever calls the flow gets the result,
+    or the error, as without this. Where Prefect is to try again, it has to see the error itself.
     """
 
     @wraps(function)
@@ -43,20 +45,23 @@ def watched(function: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Any]:
         with run_log():
             try:
                 found = function(config)
-            except (LlmlabelError, OSError) as e:
+            except (LlmlabelError, OSError, asyncio.CancelledError) as e:
                 told = _deliberate(e)
                 if told is None or (here.flow and here.flow.retries):
                     raise
-                return Failed(name="BudgetReached" if isinstance(e, BudgetReached) else None, message=str(told), data=told)
+                name = next((kind.__name__ for kind in NAMED if isinstance(told, kind)), None)
+                return Failed(name=name, message=str(told), data=told)
         return Completed(name="Partial" if found["exit"] == PARTIAL else None, message=_outcome(found), data=found)
 
     return run
 
 
-def _deliberate(error: LlmlabelError | OSError) -> LlmlabelError | None:
+def _deliberate(error: LlmlabelError | OSError | asyncio.CancelledError) -> LlmlabelError | None:
     """The error in words that say what to do; None where it is a fault of the program."""
     if isinstance(error, LlmlabelError):
         return error
+    if isinstance(error, asyncio.CancelledError):  # how Prefect's time limit gets into a running flow, and into its subflow
+        return TimedOut(f"its time limit was reached, so it {GOES_ON}; or give it a larger `time_limit`")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     told = DataError(f"the disk is full ({error}). Free some space, then run again: what was answered is kept")
@@ -91,7 +96,7 @@ def run_log() -> Iterator[None]:
     try:
         with listening(log):
             yield
-    except (LlmlabelError, OSError):
+    except (LlmlabelError, OSError, asyncio.CancelledError):
         raise
     except Exception:
         log.warn(f"{GOES_ON}, once the cause is mended")
