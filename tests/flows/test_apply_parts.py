@@ -357,7 +357,6 @@ def test_a_part_that_somebody_is_at_counts_with_all_it_may_use(place: Place, tmp
     out = tmp_path / "out"
     run = out / "parts" / "a" / "run"
     run.mkdir(parents=True)
-    settings = {"budget_calls": 30, "budget": 0.5, "cache": str(out)}
     config = {"budget_calls": 30, "budget": 0.5, "cache": str(out)}
     (run / "run.json").write_text(json.dumps({"id": "x", "exit": None, "config": config}))
     assert used_by(out, "a")["budget_calls"] == 0
