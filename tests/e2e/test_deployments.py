@@ -245,6 +245,10 @@ def test_a_chain_runs_its_flows_as_subflows(served: Site) -> None:
     }  # fmt: skip
     for name in ("taxonomy", "student", "order_sample"):
         del config[name]
+    served.model.latency = 30.0
+    late = served.server.ended(served.server.launch("pipeline/chain", config | {"time_limit": 8 / 3600}))
+    served.model.latency = 0.0
+    assert late["name"] == "TimedOut" and "same settings" in late["message"], late
     whole = served.server.launch("pipeline/chain", config)
     state = served.server.ended(whole)
     assert state["type"] == "COMPLETED", state["message"]
