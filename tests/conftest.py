@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,8 +42,10 @@ def smollm2_dir() -> Path:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             made = _unpack_smollm2(Path(scratch) / "model")
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(made, target)
+            try:
+                made.rename(target)
+            except OSError:  # another test process was quicker
+                assert (target / "model.safetensors").exists(), f"{target} is broken: remove it"
     return target
 
 
@@ -52,11 +53,10 @@ def _unpack_smollm2(into: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from llmlabel.llm.backends.embedded import connect
-    from llmlabel.llm.options import Options
+    from llmlabel.llm.backends.embedded import place
 
-    packaged = connect(Options(""))
-    where = {"pretrained_model_name_or_path": packaged._folder, "gguf_file": packaged._gguf}
+    packaged = place("")
+    where = {"pretrained_model_name_or_path": packaged.folder, "gguf_file": packaged.gguf}
     config = GgufConfig(dequantize=True)
     AutoTokenizer.from_pretrained(**where).save_pretrained(into)
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=config)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from llmlabel.errors import BackendError, ConfigError
 
+if TYPE_CHECKING:
+    from llmlabel.llm.process import ServerProcess
+
 PORT = 4200
+START_SECONDS = 180.0
 QUIET = {  # where flows run
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -83,26 +88,67 @@ def own_server(port: int) -> Iterator[None]:
     with suppress(OSError):
         urlopen(root, timeout=2).close()
         raise ConfigError(f"--server: something listens on port {port} already; name another --port, or use it without --server")
-    process = _start(port, root)
-    os.environ["PREFECT_API_URL"] = f"{root}/api"  # before Prefect is imported
-    try:
+    env = {**SAFE, **QUIET, **os.environ, "PREFECT_UI_API_URL": f"{root}/api"}
+    env.pop("PREFECT_API_URL", None)
+    with _started(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], env) as process:
+        _wait_for(process, root)
+        os.environ["PREFECT_API_URL"] = f"{root}/api"  # before Prefect is imported
         yield
+
+
+@contextmanager
+def flow_server() -> Iterator[Callable[[], None]]:
+    """The server a flow of this command runs on: that of PREFECT_API_URL, else one for as long as this command runs.
+
+    That is Prefect's own temporary server, without a UI; but it ends with this process also where that is killed.
+
+    Yields: waits until the server is ready; what takes time can be done before.
+    Raises: BackendError when it does not start.
+    """
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    from llmlabel.llm.process import free_port
+
+    if PREFECT_API_URL.value():
+        yield lambda: None
+        return
+    port = free_port()
+    root = f"http://127.0.0.1:{port}"
+    own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    env = {**os.environ, **own, **get_current_settings().to_environment_variables(exclude_unset=True)}
+    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    command = ["uvicorn", "--factory", "prefect.server.api.server:create_app", *where]
+    with _started(command, env) as process, temporary_settings({PREFECT_API_URL: f"{root}/api"}):
+        try:
+            yield lambda: _wait_for(process, root)
+        finally:
+            _told_all()
+
+
+def _told_all() -> None:
+    """What Prefect has still to tell its server, before that is stopped: it would try for more than a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=5)
+
+
+@contextmanager
+def _started(command: Sequence[str], env: Mapping[str, str]) -> Iterator[ServerProcess]:
+    """`python -m COMMAND`, stopped at the end."""
+    from llmlabel.llm.process import ServerProcess
+
+    process = ServerProcess([sys.executable, "-m", *command], env, title="prefect-server", advice="see its log")
+    try:
+        yield process
     finally:
         process.stop()
 
 
-def _start(port: int, root: str) -> Any:
-    import sys
-
-    from llmlabel.llm.process import ServerProcess
-
-    env = {**SAFE, **QUIET, **os.environ, "PREFECT_UI_API_URL": f"{root}/api"}
-    env.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = ServerProcess(command, env, title="prefect-server", advice="see its log")
+def _wait_for(process: ServerProcess, root: str) -> None:
     try:
-        process.wait_ready(f"{root}/api/health", 120)
+        process.wait_ready(f"{root}/api/health", START_SECONDS)
     except BackendError:
         process.stop(keep_log=True)
         raise
-    return process

@@ -12,7 +12,7 @@ import typer
 
 from llmlabel.commands import options
 from llmlabel.commands.options import Common, Limits, show_result, with_common, with_limits
-from llmlabel.commands.prefect_server import QUIET, told_when_gone
+from llmlabel.commands.prefect_server import QUIET, flow_server, told_when_gone
 from llmlabel.errors import ConfigError
 from llmlabel.flows import FLOWS
 
@@ -516,11 +516,12 @@ def run_flow(flow: str, config: Any, as_json: bool) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     terminal = Terminal(as_json)
     start = time.monotonic()
-    with terminal, listening(terminal), told_when_gone():
-        result = _load(f"llmlabel.flows.{flow}")(config)
+    with terminal, listening(terminal), told_when_gone(), flow_server() as wait:
+        function = _load(f"llmlabel.flows.{flow}")
+        wait()
+        result = function(config)
         terminal({"event": "done", "seconds": round(time.monotonic() - start, 1), **result})
     raise typer.Exit(result["exit"])
 

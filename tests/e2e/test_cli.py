@@ -7,8 +7,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -187,6 +189,25 @@ def test_wrong_options_say_what_to_do(args: tuple[str, ...], code: int, complain
     assert complaint in done.stderr
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_left_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    """Its temporary Prefect server ends with it."""
+    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    data = table(tmp_path / "d.parquet", [t for t, _ in smart_model.letters(40)])
+    with FakeOpenAI(smart_model.answer) as model:
+        model.latency = 60.0
+        command = [SCRIPT, *RUN, "--llm", f"fake-1@{model.url}", "--data", data, "--out", str(tmp_path / "r")]
+        run = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not model.stats.most_in_flight:
+            assert run.poll() is None
+            time.sleep(0.1)
+        started = psutil.Process(run.pid).children(recursive=True)
+        assert any("uvicorn" in process.cmdline() for process in started)
+        run.kill()
+        run.wait()
+        _, left = psutil.wait_procs(started, 30)
+    assert not left
 
 
 def test_the_wheel_has_everything(tmp_path: Path) -> None:

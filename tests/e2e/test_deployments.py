@@ -236,7 +236,7 @@ def test_a_run_that_had_to_stop_says_why_and_goes_on(served: Site) -> None:
 def test_a_chain_runs_its_flows_as_subflows(served: Site) -> None:
     pytest.importorskip("trl")
     (served.folder / "strategies.yaml").write_text("version: 1\nstrategies: [{name: short, prompt: respond/concise@1.0.0}]\n")
-    config = served.settings("runs/chain") | {
+    config = served.settings("runs/chain", seed=33) | {
         "target": tiny_policy.save(served.folder / "tiny", max_position_embeddings=2048),
         "stages": ["annotate", "select", "sft"], "test_rows": 10,
         "annotate": {"taxonomy": "taxonomy.yaml", "student": "logistic_regression", "order_sample": 0},
