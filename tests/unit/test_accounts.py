@@ -10,12 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_openai import FakeOpenAI
+from llmlabel.flows.steps.annotation.proof import spent
 
+from llmlabel.annotation.panel import Column
+from llmlabel.config import CommonConfig
 from llmlabel.errors import BudgetReached, ConfigError
+from llmlabel.llm import Models
 from llmlabel.llm.accounts import bill, prune, stats
 from llmlabel.llm.ledger import NANO, Budget, Ledger, Send
 from llmlabel.llm.loop import run_async
 from llmlabel.llm.requests import Completion
+from llmlabel.runs import RunFolder
 
 DAY = 86_400
 
@@ -76,6 +82,20 @@ class TestBill:
         assert found["totals"]["maybe_billed"] == 1.0
         assert found["caps"] == {"money": 5.0, "tokens": 1000}
         assert found["left"] == {"money": 3.0, "tokens": 1000 - 45 - 100}
+
+    def test_an_annotators_cost_does_not_depend_on_a_kill(self, cache: Path, fake_server: FakeOpenAI, tmp_path: Path) -> None:
+        """Else a cascade's plan, which weighs prices, would."""
+        spec, prices = f"small@{fake_server.url}", {"small": {"input": 1.0, "output": 1.0}}
+        config = CommonConfig(data="x.csv", out=tmp_path / "run", cache=cache, prices=prices)  # type: ignore[arg-type]
+        folder = RunFolder(tmp_path / "run", flow="annotate", definition={}, config={})
+        folder.info["id"] = "r"  # the run whose books the fixture keeps
+        with Models(config, "r", Ledger(cache)) as models:
+            models.client(spec, probe=False)
+            used = spent(Column("small", "classify", {}, models.spec_of(spec), "label"), models, folder)
+            lines = [line for line in models.ledger.by_step("r") if line["model"] == "small"]
+        folder.close()
+        assert {line["outcome"]: line["cost"] for line in lines} == {"ok": 0.5, "maybe billed": 1.0}
+        assert used["cost"] == 1.0  # two answers of the small model and one of the large: they share the step here
 
     def test_a_copied_folder_stands_alone(self, cache: Path, tmp_path: Path) -> None:
         line = {

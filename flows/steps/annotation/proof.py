@@ -20,11 +20,15 @@ REVIEW = "nothing is promised without gold; `llmlabel review export RUN` draws r
 
 
 def spent(column: Column, models: Models, folder: RunFolder) -> dict[str, Any]:
-    """Model, US dollars this run paid for an annotator (None: no price known), and its median latency in seconds."""
+    """Model, US dollars this run paid for an annotator (None: no price known), and its median latency in seconds.
+
+    Requests cut off by a kill, which are only maybe billed, count in the run's cost but not here: what an annotator's answers
+    cost does not depend on how often the run was stopped.
+    """
     client = models.opened.get(column.spec)
     if client is None:
         return {"model": "", "cost": None, "latency": None}
-    lines = [line for line in models.ledger.by_step(folder.id) if line["step"] == column.step]
+    lines = [ln for ln in models.ledger.by_step(folder.id) if ln["step"] == column.step and ln["outcome"] != "maybe billed"]
     cost = sum(line["cost"] for line in lines) if client.price.known else None
     return {"model": client.backend.model, "cost": cost, "latency": client.usage.latency(0.5)}
 
